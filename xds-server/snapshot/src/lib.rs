@@ -1,1 +1,23 @@
-//! (skeleton)
+//! What translation hands to the xDS server: encoded resources in shared, immutable layers.
+//!
+//! ```text
+//! Resource ──► Layer (one View's resources) ──► Publisher (one generation at a time) ──► SnapshotReceiver (one stream)
+//! ```
+//!
+//! Nothing here knows what a cluster or a listener is; a [`ResourceType`] is a type URL and how the protocol treats it, so whoever
+//! embeds the server can bring types of their own. Everything is a value: a [`Layer`] is an ordered persistent map, cloned and
+//! changed at the cost of the change, and a [`Snapshot`] is up to four of them, read from one generation.
+
+mod layer;
+mod publish;
+mod resource;
+mod resource_type;
+mod snapshot;
+mod version;
+
+pub use layer::{Layer, ResourceChange, ResourceSet};
+pub use publish::{Assignment, LayerName, Publisher, PublisherClosed, SnapshotReceiver};
+pub use resource::{Body, Origin, Resource};
+pub use resource_type::{ResourceType, TypeSpec};
+pub use snapshot::{LAYERS_MAX, Snapshot};
+pub use version::Version;

@@ -1,0 +1,142 @@
+//! One encoded resource.
+
+use std::{fmt, sync::Arc};
+
+use bytes::{BufMut, Bytes};
+use prost::Message;
+
+use crate::Version;
+
+/// An object that a resource was made from, as a person would name it: `vms service default/cart (inventory.yaml:12)`.
+pub type Origin = Arc<str>;
+
+/// A named, versioned, encoded xDS resource. A clone shares everything.
+#[derive(Clone)]
+pub struct Resource(Arc<Inner>);
+
+struct Inner {
+    name: Arc<str>,
+    version: Version,
+    body: Body,
+    origins: Arc<[Origin]>,
+}
+
+/// An encoded message, whole or as the concatenation of parts that are encoded by themselves.
+///
+/// Concatenated encodings merge (protobuf encoding, "Last one wins"): repeated fields append, so a RouteConfiguration may be its
+/// head followed by one part per virtual host, and parts are shared by all that contain them.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// One encoding.
+    Whole(Bytes),
+    /// Encodings that follow each other.
+    Parts(Arc<[Bytes]>),
+}
+
+impl Body {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Parts(parts) => parts.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// Whether there is nothing in it: the encoding of a message with default values only.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the encoding to a buffer.
+    pub fn write_to(&self, buffer: &mut impl BufMut) {
+        match self {
+            Self::Whole(bytes) => buffer.put_slice(bytes),
+            Self::Parts(parts) => parts.iter().for_each(|part| buffer.put_slice(part)),
+        }
+    }
+
+    /// The encoding in one piece; copies where it is in parts.
+    pub fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes.clone(),
+            Self::Parts(_) => {
+                let mut whole = Vec::with_capacity(self.len());
+                self.write_to(&mut whole);
+                whole.into()
+            }
+        }
+    }
+}
+
+impl Resource {
+    /// Encodes a message. Its version is the fingerprint of the encoding.
+    pub fn encode(
+        name: impl Into<Arc<str>>,
+        message: &impl Message,
+        origins: impl Into<Arc<[Origin]>>,
+    ) -> Self {
+        let bytes = Bytes::from(message.encode_to_vec());
+        let version = Version::of([&bytes[..]]);
+        Self::new(name, Body::Whole(bytes), version, origins)
+    }
+
+    /// A resource from an encoding and its fingerprint.
+    ///
+    /// The version must be a function of the encoding: for one in parts, of the parts.
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        body: Body,
+        version: Version,
+        origins: impl Into<Arc<[Origin]>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            name: name.into(),
+            version,
+            body,
+            origins: origins.into(),
+        }))
+    }
+
+    /// The name by which proxies subscribe to it.
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// The fingerprint of its content.
+    pub fn version(&self) -> Version {
+        self.0.version
+    }
+
+    /// Its encoding.
+    pub fn body(&self) -> &Body {
+        &self.0.body
+    }
+
+    /// The objects that it was made from. Not part of the fingerprint.
+    pub fn origins(&self) -> &Arc<[Origin]> {
+        &self.0.origins
+    }
+}
+
+/// Equal where a proxy could not tell them apart.
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.version == other.0.version && self.0.name == other.0.name)
+    }
+}
+
+impl Eq for Resource {}
+
+impl fmt::Debug for Resource {
+    /// Without its content, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}@{} ({} bytes)",
+            self.0.name,
+            self.0.version,
+            self.0.body.len()
+        )
+    }
+}

@@ -1,0 +1,89 @@
+//! What one proxy is served.
+
+use std::sync::Arc;
+
+use crate::{Layer, Resource, ResourceType, Version};
+
+/// Outbound, endpoints, inbound and own.
+pub const LAYERS_MAX: usize = 4;
+
+/// Up to [`LAYERS_MAX`] shared layers of one generation. It owns nothing else; a clone costs a few reference counts.
+///
+/// Names are disjoint between layers by construction of whoever fills them; where they are not, the earlier layer wins.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    generation: u64,
+    layers: Arc<[Arc<Layer>]>,
+}
+
+impl Snapshot {
+    /// A snapshot of these layers.
+    pub fn new(generation: u64, layers: impl IntoIterator<Item = Arc<Layer>>) -> Self {
+        Self {
+            generation,
+            layers: layers.into_iter().collect(),
+        }
+    }
+
+    /// The generation that all layers were read from. Grows with time within one process and means nothing outside of it.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The layers it consists of.
+    pub fn layers(&self) -> &[Arc<Layer>] {
+        &self.layers
+    }
+
+    /// One resource.
+    pub fn get(&self, resource_type: ResourceType, name: &str) -> Option<&Resource> {
+        self.layers
+            .iter()
+            .find_map(|layer| layer.get(resource_type, name))
+    }
+
+    /// The version of a resource on the wire: its own, combined with that of the resource that it belongs to.
+    ///
+    /// A ClusterLoadAssignment thereby has a new version when its cluster changes, so every protocol variant sends it again and a
+    /// warming cluster always gets its endpoints.
+    pub fn wire_version(&self, resource_type: ResourceType, resource: &Resource) -> Version {
+        match resource_type
+            .parent()
+            .and_then(|parent| self.get(parent, resource.name()))
+        {
+            Some(parent) => resource.version().combined_with(parent.version()),
+            None => resource.version(),
+        }
+    }
+
+    /// What a wildcard subscription gets, layer by layer, by name within each.
+    pub fn members(&self, resource_type: ResourceType) -> impl Iterator<Item = &Resource> {
+        self.layers
+            .iter()
+            .flat_map(move |layer| layer.of_type(resource_type).iter())
+    }
+
+    /// Number of members of a type.
+    pub fn len(&self, resource_type: ResourceType) -> usize {
+        self.layers
+            .iter()
+            .map(|layer| layer.of_type(resource_type).len())
+            .sum()
+    }
+
+    /// The version of a whole type, as state of the world has it. Never empty text, also for the empty set.
+    pub fn type_version(&self, resource_type: ResourceType) -> Version {
+        let own = self.digest(resource_type);
+        match resource_type.parent() {
+            Some(parent) => own.combined_with(self.digest(parent)),
+            None => own,
+        }
+    }
+
+    fn digest(&self, resource_type: ResourceType) -> Version {
+        // A set's digest is a sum over its members, so the digest of the union is the sum of the digests.
+        self.layers.iter().fold(Version::EMPTY, |digest, layer| {
+            digest.with_member(layer.of_type(resource_type).digest())
+        })
+    }
+}
