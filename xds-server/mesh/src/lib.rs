@@ -1,1 +1,38 @@
-//! (skeleton)
+//! The model: everything known about services, endpoints, workloads, routes, gateways and policies, merged over registries.
+//!
+//! ```text
+//! RegistryEvent ──► MeshStore (the single writer) ──► Mesh (immutable) ──► View (what one kind of proxy sees of it)
+//! ```
+//!
+//! There is no I/O here, no async, no Envoy and no Kubernetes: registries are told apart by name only, and what a view says is
+//! turned into Envoy configuration elsewhere. Reading order: the objects ([`Service`], [`Endpoint`], [`Workload`], [`HttpRoute`],
+//! [`Gateway`], [`Policy`]), how they arrive ([`RegistryEvent`]), how they are kept ([`MeshStore`], [`Mesh`]), and how they are
+//! seen ([`view`]).
+
+mod endpoint;
+mod event;
+mod gateway;
+mod name;
+mod object;
+mod policy;
+mod problem;
+mod route;
+mod service;
+mod settings;
+mod workload;
+
+pub use endpoint::{Address, Endpoint, EndpointGroup, Health, Labels, Locality};
+pub use event::{Change, RegistryEvent};
+pub use gateway::{AllowedRoutes, Gateway, GatewayListener, GatewayProtocol};
+pub use name::{HostPattern, Hostname, NameError, Namespace, Network, RegistryId};
+pub use object::{Kind, Object, ObjectKey, Source, Spec};
+pub use policy::{Policy, TrafficSettings};
+pub use problem::{Code, Problem, Severity};
+pub use route::{
+    Backend, Destination, GatewayName, HeaderChanges, HttpAction, HttpMatch, HttpRoute, HttpRule,
+    NamedMatch, PathChange, PathMatch, Redirect, RedirectScheme, Rewrite, RouteParent, StreamRoute,
+    Timeouts, ValueMatch,
+};
+pub use service::{Balancing, HealthCheck, Probe, Protocol, Service, ServicePort};
+pub use settings::{HostnameTemplate, MeshSettings, OutboundMode, RegistrySettings, TemplateError};
+pub use workload::{Workload, WorkloadPort};

@@ -1,0 +1,127 @@
+//! Endpoints: where a service is served.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+use bowline_identity::SpiffeId;
+use serde::{Deserialize, Serialize};
+
+use crate::{Hostname, Network};
+
+/// Labels of a workload, by key.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+/// Some endpoints of one service that come and go together: a Kubernetes EndpointSlice, one VM, one Consul instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointGroup {
+    /// The service that they serve. It may come later than they do.
+    pub service: Hostname,
+    /// In an order that the registry keeps: content is compared.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One place where a service is served.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Where.
+    pub address: Address,
+    /// Port numbers by the name of the service's port. For [`Address::Unix`] the numbers are ignored.
+    pub ports: BTreeMap<Arc<str>, u16>,
+    /// Where it runs.
+    pub locality: Locality,
+    /// From where it can be reached.
+    pub network: Network,
+    /// What a subset selects by.
+    pub labels: Labels,
+    /// Share of the traffic among the endpoints of a service; 0 takes it out without forgetting it.
+    pub weight: u32,
+    /// What the registry knows about its health.
+    pub health: Health,
+    /// Who answers there; what a caller's mutual TLS verifies.
+    pub identity: Option<SpiffeId>,
+}
+
+/// Where an endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Address {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A DNS name that the proxies resolve.
+    Dns(Hostname),
+    /// A unix domain socket on the proxy's own machine.
+    Unix(Arc<str>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Dns(hostname) => write!(f, "{hostname}"),
+            Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
+/// Whether an endpoint should get requests, as its registry sees it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It should.
+    Healthy,
+    /// It works, but others are better.
+    Degraded,
+    /// It finishes what it has and should get nothing new.
+    Draining,
+    /// It should not.
+    Unhealthy,
+    /// The registry does not say; treated as healthy until a health check says otherwise.
+    #[default]
+    Unknown,
+}
+
+/// Region, zone and sub-zone, each empty where not known; a narrower one has no meaning without the wider.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Locality {
+    /// Such as `eu-central-1`.
+    pub region: Arc<str>,
+    /// Such as `eu-central-1a`.
+    pub zone: Arc<str>,
+    /// Such as a rack.
+    pub subzone: Arc<str>,
+}
+
+impl Locality {
+    /// A locality from its parts.
+    pub fn new(region: &str, zone: &str, subzone: &str) -> Self {
+        Self {
+            region: region.into(),
+            zone: zone.into(),
+            subzone: subzone.into(),
+        }
+    }
+}
+
+/// From `region/zone/subzone`, of which the later parts may be missing.
+impl From<String> for Locality {
+    fn from(text: String) -> Self {
+        let mut parts = text.splitn(3, '/');
+        let mut part = || parts.next().unwrap_or_default();
+        Self::new(part(), part(), part())
+    }
+}
+
+impl From<Locality> for String {
+    fn from(locality: Locality) -> Self {
+        locality.to_string()
+    }
+}
+
+impl fmt::Display for Locality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}/{}/{}", self.region, self.zone, self.subzone);
+        f.write_str(text.trim_end_matches('/'))
+    }
+}
