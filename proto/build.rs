@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use prost::Message;
 use prost_types::FileDescriptorSet;
 use protox::file::{File, FileResolver, GoogleFileResolver};
 
@@ -135,9 +134,13 @@ fn main() -> Result<()> {
         roots.extend(proto_files(&includes, root)?);
     }
 
-    let descriptors = compile(includes, &roots)?;
-    fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    generate(descriptors)
+    let compiler = compile(includes, &roots)?;
+    // Encoded by the compiler: the types of prost would drop Envoy's options, by which we redact.
+    fs::write(
+        out_dir.join("descriptors.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
+    generate(compiler.file_descriptor_set())
 }
 
 /// The folder `proto/` of the crate `envoy-types`, wherever cargo keeps it: registry or vendored.
@@ -207,7 +210,7 @@ fn proto_files(includes: &[PathBuf], root: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn compile(includes: Vec<PathBuf>, roots: &[String]) -> Result<FileDescriptorSet> {
+fn compile(includes: Vec<PathBuf>, roots: &[String]) -> Result<protox::Compiler> {
     let resolver = Sources {
         includes,
         google: GoogleFileResolver::new(),
@@ -217,7 +220,7 @@ fn compile(includes: Vec<PathBuf>, roots: &[String]) -> Result<FileDescriptorSet
         .include_imports(true)
         .include_source_info(false)
         .open_files(roots)?;
-    Ok(compiler.file_descriptor_set())
+    Ok(compiler)
 }
 
 /// The include paths, with the ambiguous names in Envoy's files made absolute.
