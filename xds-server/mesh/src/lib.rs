@@ -12,22 +12,36 @@
 mod endpoint;
 mod event;
 mod gateway;
+mod guard;
+mod known_problems;
+mod merge;
+mod mesh;
 mod name;
 mod object;
 mod policy;
 mod problem;
+mod proxy;
+mod registry;
 mod route;
 mod service;
 mod settings;
+mod store;
+pub mod view;
+mod virtual_address;
 mod workload;
 
 pub use endpoint::{Address, Endpoint, EndpointGroup, Health, Labels, Locality};
 pub use event::{Change, RegistryEvent};
 pub use gateway::{AllowedRoutes, Gateway, GatewayListener, GatewayProtocol};
+pub use guard::GuardSettings;
+pub use merge::{Discovery, MergedPort, MergedService};
+pub use mesh::{EndpointGroups, Mesh};
 pub use name::{HostPattern, Hostname, NameError, Namespace, Network, RegistryId};
 pub use object::{Kind, Object, ObjectKey, Source, Spec};
 pub use policy::{Policy, TrafficSettings};
 pub use problem::{Code, Problem, Severity};
+pub use proxy::{Capture, IpFamilies, Proxy, Role};
+pub use registry::{Held, RegistryState, RegistryStatus};
 pub use route::{
     Backend, Destination, GatewayName, HeaderChanges, HttpAction, HttpMatch, HttpRoute, HttpRule,
     NamedMatch, PathChange, PathMatch, Redirect, RedirectScheme, Rewrite, RouteParent, StreamRoute,
@@ -35,4 +49,5 @@ pub use route::{
 };
 pub use service::{Balancing, HealthCheck, Probe, Protocol, Service, ServicePort};
 pub use settings::{HostnameTemplate, MeshSettings, OutboundMode, RegistrySettings, TemplateError};
+pub use store::{Applied, Changed, MeshStore, Persist};
 pub use workload::{Workload, WorkloadPort};

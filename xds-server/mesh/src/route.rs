@@ -33,6 +33,43 @@ pub struct StreamRoute {
     pub created: Option<i64>,
 }
 
+impl HttpRoute {
+    /// The services and ports that its rules send to, with repetitions.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Hostname, u16)> {
+        self.rules
+            .iter()
+            .flat_map(|rule| destinations(rule.backends()))
+    }
+}
+
+impl HttpRule {
+    fn backends(&self) -> &[Backend] {
+        match &self.action {
+            HttpAction::Forward {
+                backends,
+                rewrite: _,
+            } => backends,
+            HttpAction::Redirect(_) => &[],
+        }
+    }
+}
+
+impl StreamRoute {
+    /// The services and ports that it sends to, with repetitions.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Hostname, u16)> {
+        destinations(&self.backends)
+    }
+}
+
+fn destinations(backends: &[Backend]) -> impl Iterator<Item = (&Hostname, u16)> {
+    backends
+        .iter()
+        .filter_map(|backend| match &backend.destination {
+            Destination::Service { hostname, port } => Some((hostname, *port)),
+            Destination::Unresolved => None,
+        })
+}
+
 /// What a route is attached to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

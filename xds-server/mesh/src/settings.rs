@@ -7,7 +7,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HostPattern, Hostname, Locality, NameError, Namespace, Network, RegistryId, TrafficSettings,
+    GuardSettings, HostPattern, Hostname, Locality, NameError, Namespace, Network, RegistryId,
+    TrafficSettings,
 };
 
 /// Settings of the mesh as a whole. They influence every proxy.
@@ -60,6 +61,8 @@ pub struct RegistrySettings {
     pub allowed_hostnames: Option<Vec<HostPattern>>,
     /// Its policies act on the proxies of all registries, not of its own only.
     pub policies_for_mesh: bool,
+    /// When a sudden loss of its endpoints is not believed at once.
+    pub guard: GuardSettings,
 }
 
 impl RegistrySettings {
@@ -81,6 +84,7 @@ impl RegistrySettings {
             allowed_namespaces: None,
             allowed_hostnames: None,
             policies_for_mesh: false,
+            guard: GuardSettings::default(),
         }
     }
 

@@ -1,0 +1,208 @@
+//! Everything that is wrong in a mesh, found when somebody asks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    Balancing, Code, GatewayName, Hostname, Mesh, ObjectKey, Problem, RouteParent, Severity,
+    merge::conflicts, view::ListenerView,
+};
+
+/// All gateways' listeners with what is attached to each.
+type Gateways<'m> = BTreeMap<&'m GatewayName, Vec<ListenerView>>;
+
+impl Mesh {
+    /// All problems that registries reported and that are visible in the mesh as a whole, in a stable order.
+    ///
+    /// Costs a pass over the mesh: for people and for a metric now and then, not for every change.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self
+            .reported
+            .values()
+            .flat_map(|reported| reported.iter().cloned())
+            .collect();
+        problems.extend(self.not_allowed.values().cloned());
+        for contributions in self
+            .contributions
+            .values()
+            .filter(|contributions| contributions.len() > 1)
+        {
+            problems.extend(conflicts(
+                contributions
+                    .iter()
+                    .map(|(ranked, service)| (&ranked.key, &**service)),
+            ));
+        }
+        self.unknown_services(&mut problems);
+        self.without_address(&mut problems);
+        self.unresolved_routes(&mut problems);
+        for problem in &mut problems {
+            if problem.source.is_none() {
+                problem.source = problem
+                    .object
+                    .as_ref()
+                    .and_then(|key| self.source(key))
+                    .cloned();
+            }
+        }
+        problems.sort();
+        problems.dedup();
+        problems
+    }
+
+    fn unknown_services(&self, problems: &mut Vec<Problem>) {
+        for (hostname, groups) in &self.endpoints {
+            if self.services.contains_key(hostname) {
+                continue;
+            }
+            problems.extend(groups.keys().map(|key| Problem {
+                code: Code::UnknownService,
+                severity: Severity::Warning,
+                object: Some(key.clone()),
+                source: None,
+                field: "service".into(),
+                message: format!("no registry has a service {hostname}").into(),
+                meanwhile: "these endpoints get no requests".into(),
+                hint:
+                    "define the service in one of the registries, or correct its name here".into(),
+            }));
+        }
+    }
+
+    fn without_address(&self, problems: &mut Vec<Problem>) {
+        for service in self.services.values() {
+            let needs_one =
+                service.addresses.is_empty() && service.balancing != Balancing::ByAddress;
+            if needs_one && service.virtual_address.is_none() {
+                problems.push(Problem {
+                    code: Code::NoVirtualAddress,
+                    severity: Severity::Error,
+                    object: service.origins.first().cloned(),
+                    source: None,
+                    field: "addresses".into(),
+                    message: format!(
+                        "no virtual address is left for {} in {}",
+                        service.hostname, self.settings.virtual_addresses
+                    )
+                    .into(),
+                    meanwhile:
+                        "sidecars with transparent capture reach it by HTTP with its name only"
+                            .into(),
+                    hint: "configure a larger range in `mesh.virtual_addresses`".into(),
+                });
+            }
+        }
+    }
+
+    fn unresolved_routes(&self, problems: &mut Vec<Problem>) {
+        let gateways: Gateways<'_> = self
+            .gateways()
+            .filter_map(|name| Some((name, self.listeners(name, self.gateway(name)?.1))))
+            .collect();
+        for (key, route) in &self.http_routes {
+            self.unresolved_parents(&gateways, key, &route.parents, problems);
+            self.unresolved_backends(key, route.destinations(), problems);
+        }
+        for (key, route) in &self.stream_routes {
+            self.unresolved_parents(&gateways, key, &route.parents, problems);
+            self.unresolved_backends(key, route.destinations(), problems);
+        }
+    }
+
+    fn unresolved_backends<'a>(
+        &self,
+        key: &ObjectKey,
+        destinations: impl Iterator<Item = (&'a Hostname, u16)>,
+        problems: &mut Vec<Problem>,
+    ) {
+        for (hostname, port) in destinations {
+            let message = match self.service(hostname) {
+                None => format!("no registry has a service {hostname}"),
+                Some(service) if service.port(port).is_none() => {
+                    let ports: Vec<_> = service
+                        .ports
+                        .iter()
+                        .map(|port| port.port.number.to_string())
+                        .collect();
+                    format!(
+                        "{hostname} has no port {port} (it has {})",
+                        ports.join(", ")
+                    )
+                }
+                Some(_) => continue,
+            };
+            problems.push(Problem {
+                code: Code::UnknownBackend,
+                severity: Severity::Error,
+                object: Some(key.clone()),
+                source: None,
+                field: "backends".into(),
+                message: message.into(),
+                meanwhile: "its share of the requests is answered with 500".into(),
+                hint: "correct the backend, or define the service".into(),
+            });
+        }
+    }
+
+    fn unresolved_parents(
+        &self,
+        gateways: &Gateways<'_>,
+        key: &ObjectKey,
+        parents: &[RouteParent],
+        problems: &mut Vec<Problem>,
+    ) {
+        for parent in parents {
+            let message = match parent {
+                RouteParent::Service { hostname, port } => match self.service(hostname) {
+                    None => format!("no registry has a service {hostname}"),
+                    Some(service) => match port {
+                        Some(port) if service.port(*port).is_none() => {
+                            format!("{hostname} has no port {port}")
+                        }
+                        _ => continue,
+                    },
+                },
+                RouteParent::Gateway {
+                    gateway,
+                    section,
+                    port,
+                } => match gateways.get(gateway) {
+                    None => format!("there is no gateway {gateway}"),
+                    Some(listeners) => {
+                        let is_attached = listeners.iter().any(|view| {
+                            section
+                                .as_ref()
+                                .is_none_or(|section| *section == view.listener.name)
+                                && port.is_none_or(|port| port == view.listener.port)
+                                && (view.http_routes.iter().any(|route| route.key == *key)
+                                    || view.stream_routes.iter().any(|route| route.key == *key))
+                        });
+                        if is_attached {
+                            continue;
+                        }
+                        let names: Vec<&str> =
+                            listeners.iter().map(|view| &*view.listener.name).collect();
+                        format!(
+                            "no listener of gateway {gateway} takes this route: it has {}, and their names, ports, hostnames and \
+                             allowed namespaces decide",
+                            if names.is_empty() {
+                                "none".to_owned()
+                            } else {
+                                names.join(", ")
+                            }
+                        )
+                    }
+                },
+            };
+            problems.push(Problem {
+                code: Code::UnknownParent,
+                severity: Severity::Error,
+                object: Some(key.clone()),
+                source: None,
+                field: Arc::from("parents"),
+                message: message.into(),
+                meanwhile: "the route does not act there".into(),
+                hint: "correct the parent, or let its listener allow the route".into(),
+            });
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The mesh as one immutable value.
+
+use std::{net::IpAddr, sync::Arc};
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::{
+    EndpointGroup, Gateway, GatewayName, Hostname, HttpRoute, MergedService, MeshSettings,
+    Namespace, ObjectKey, Policy, Problem, RegistryId, Service, Source, StreamRoute, Workload,
+};
+
+/// Groups of endpoints of one service, by the object that they come from.
+pub type EndpointGroups = OrdMap<ObjectKey, Arc<EndpointGroup>>;
+
+/// Everything known, merged over registries. A clone costs a few reference counts and never changes.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    pub(crate) settings: Arc<MeshSettings>,
+    pub(crate) services: OrdMap<Hostname, Arc<MergedService>>,
+    pub(crate) endpoints: OrdMap<Hostname, EndpointGroups>,
+    pub(crate) workloads: OrdMap<ObjectKey, Arc<Workload>>,
+    pub(crate) http_routes: OrdMap<ObjectKey, Arc<HttpRoute>>,
+    pub(crate) stream_routes: OrdMap<ObjectKey, Arc<StreamRoute>>,
+    /// Of several registries with a gateway of one name, by rank: the first wins.
+    pub(crate) gateways: OrdMap<GatewayName, OrdMap<Ranked, Arc<Gateway>>>,
+    pub(crate) policies: OrdMap<Hostname, OrdMap<Ranked, Arc<Policy>>>,
+    /// Registries whose policies act on all proxies.
+    pub(crate) policies_for_mesh: OrdSet<RegistryId>,
+    pub(crate) sources: OrdMap<ObjectKey, Source>,
+    /// What each registry says about a hostname, in the order in which they win.
+    pub(crate) contributions: OrdMap<Hostname, OrdMap<Ranked, Arc<Service>>>,
+    /// What registries and the store found wrong. The rest is found when asked for ([`Mesh::problems`]).
+    pub(crate) reported: OrdMap<RegistryId, Arc<[Problem]>>,
+    pub(crate) not_allowed: OrdMap<ObjectKey, Problem>,
+    pub(crate) index: Index,
+}
+
+/// An object's key with its registry's place in the configuration before it, so that order is precedence.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ranked {
+    pub(crate) rank: usize,
+    pub(crate) key: ObjectKey,
+}
+
+/// Who refers to whom, backwards.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Index {
+    /// HTTP routes attached to a service.
+    pub(crate) routes_of_service: OrdMap<Hostname, OrdSet<ObjectKey>>,
+    /// Routes of both kinds attached to a gateway.
+    pub(crate) routes_of_gateway: OrdMap<GatewayName, OrdSet<ObjectKey>>,
+    /// Routes of both kinds that send to a service.
+    pub(crate) routes_to_service: OrdMap<Hostname, OrdSet<ObjectKey>>,
+    /// How many policies each registry has.
+    pub(crate) registries_with_policies: OrdMap<RegistryId, usize>,
+    /// Workloads by namespace and name.
+    pub(crate) workloads_named: OrdMap<(Namespace, Arc<str>), OrdSet<Ranked>>,
+    /// Workloads by address.
+    pub(crate) workloads_at: OrdMap<IpAddr, OrdSet<Ranked>>,
+}
+
+impl Mesh {
+    pub(crate) fn empty(settings: Arc<MeshSettings>) -> Self {
+        Self {
+            settings,
+            services: OrdMap::new(),
+            endpoints: OrdMap::new(),
+            workloads: OrdMap::new(),
+            http_routes: OrdMap::new(),
+            stream_routes: OrdMap::new(),
+            gateways: OrdMap::new(),
+            policies: OrdMap::new(),
+            policies_for_mesh: OrdSet::new(),
+            sources: OrdMap::new(),
+            contributions: OrdMap::new(),
+            reported: OrdMap::new(),
+            not_allowed: OrdMap::new(),
+            index: Index::default(),
+        }
+    }
+
+    /// Settings of the mesh as a whole.
+    pub fn settings(&self) -> &Arc<MeshSettings> {
+        &self.settings
+    }
+
+    /// The service with this hostname.
+    pub fn service(&self, hostname: &Hostname) -> Option<&Arc<MergedService>> {
+        self.services.get(hostname)
+    }
+
+    /// All services by hostname.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<MergedService>> {
+        self.services.values()
+    }
+
+    /// Number of services.
+    pub fn services_len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// The endpoints of a hostname, whether or not there is a service for it.
+    pub fn endpoints(&self, hostname: &Hostname) -> EndpointGroups {
+        self.endpoints.get(hostname).cloned().unwrap_or_default()
+    }
+
+    /// All workloads.
+    pub fn workloads(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Workload>)> {
+        self.workloads.iter()
+    }
+
+    /// The workload of this name.
+    pub fn workload_named(
+        &self,
+        namespace: &Namespace,
+        name: &Arc<str>,
+    ) -> Option<(&ObjectKey, &Arc<Workload>)> {
+        let ranked = self
+            .index
+            .workloads_named
+            .get(&(namespace.clone(), name.clone()))?
+            .get_min()?;
+        self.workloads.get_key_value(&ranked.key)
+    }
+
+    /// The workload with this address.
+    pub fn workload_at(&self, address: IpAddr) -> Option<(&ObjectKey, &Arc<Workload>)> {
+        let ranked = self.index.workloads_at.get(&address)?.get_min()?;
+        self.workloads.get_key_value(&ranked.key)
+    }
+
+    /// The gateway of this name, of the registry that wins.
+    pub fn gateway(&self, name: &GatewayName) -> Option<(&ObjectKey, &Arc<Gateway>)> {
+        let (ranked, gateway) = self.gateways.get(name)?.get_min()?;
+        Some((&ranked.key, gateway))
+    }
+
+    /// The names of all gateways.
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayName> {
+        self.gateways.keys()
+    }
+
+    /// Where an object is written.
+    pub fn source(&self, key: &ObjectKey) -> Option<&Source> {
+        self.sources.get(key)
+    }
+}

@@ -1,0 +1,139 @@
+//! What the store remembers about one registry.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use crate::{ObjectKey, RegistryId, RegistrySettings, Spec, guard::HeldBack};
+
+/// One registry's objects and how it is doing.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) settings: RegistrySettings,
+    /// Its place in the configuration: lower wins conflicts.
+    pub(crate) rank: usize,
+    pub(crate) objects: BTreeMap<ObjectKey, Spec>,
+    /// Number of endpoints in all objects.
+    pub(crate) endpoints: usize,
+    pub(crate) state: RegistryState,
+    pub(crate) held: Option<HeldBack>,
+    pub(crate) events: u64,
+}
+
+impl Record {
+    pub(crate) fn new(settings: RegistrySettings, rank: usize) -> Self {
+        Self {
+            settings,
+            rank,
+            objects: BTreeMap::new(),
+            endpoints: 0,
+            state: RegistryState::Starting,
+            held: None,
+            events: 0,
+        }
+    }
+
+    pub(crate) fn status(&self) -> RegistryStatus {
+        RegistryStatus {
+            registry: self.settings.id.clone(),
+            state: self.state.clone(),
+            objects: self.objects.len(),
+            endpoints: self.endpoints,
+            events: self.events,
+            held: self.held.as_ref().map(|held| Held {
+                objects: held.objects.len(),
+                endpoints: held.endpoints,
+                since: held.since,
+                until: held.since + self.settings.guard.hold,
+            }),
+        }
+    }
+}
+
+/// Endpoints in an object.
+pub(crate) fn endpoints_in(spec: &Spec) -> usize {
+    match spec {
+        Spec::Endpoints(group) => group.endpoints.len(),
+        Spec::Service(_)
+        | Spec::Workload(_)
+        | Spec::HttpRoute(_)
+        | Spec::StreamRoute(_)
+        | Spec::Gateway(_)
+        | Spec::Policy(_) => 0,
+    }
+}
+
+/// How a registry is doing. All times are since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum RegistryState {
+    /// It has not answered yet, and nothing of it is known.
+    Starting,
+    /// It has not answered since the start; its last good objects of before are served.
+    Restored {
+        /// When they were last confirmed.
+        saved_at: Duration,
+    },
+    /// What is served is what it last said.
+    Live {
+        /// When it last said something.
+        last_event: Duration,
+    },
+    /// It cannot be read. What it said last is served.
+    Failing {
+        /// Since when.
+        since: Duration,
+        /// When it was last good; `None` where it never was.
+        last_good: Option<Duration>,
+        /// What fails.
+        error: String,
+    },
+}
+
+impl RegistryState {
+    /// When what is served was last confirmed; `None` where nothing is.
+    pub fn last_good(&self) -> Option<Duration> {
+        match self {
+            Self::Starting => None,
+            Self::Restored { saved_at } => Some(*saved_at),
+            Self::Live { last_event } => Some(*last_event),
+            Self::Failing { last_good, .. } => *last_good,
+        }
+    }
+
+    /// Whether something of it can be served: it answered once, or its last good state is known.
+    pub fn is_known(&self) -> bool {
+        self.last_good().is_some()
+    }
+}
+
+/// A registry's state for listings and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RegistryStatus {
+    /// Which.
+    pub registry: RegistryId,
+    /// How it is doing.
+    #[serde(flatten)]
+    pub state: RegistryState,
+    /// Objects that are served.
+    pub objects: usize,
+    /// Endpoints in them.
+    pub endpoints: usize,
+    /// Events received since the start.
+    pub events: u64,
+    /// A loss that is held back.
+    pub held: Option<Held>,
+}
+
+/// A loss of endpoints that is not believed yet. Times are since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Objects that the registry no longer names.
+    pub objects: usize,
+    /// Endpoints in them.
+    pub endpoints: usize,
+    /// When the loss was reported.
+    pub since: Duration,
+    /// When it will be believed.
+    pub until: Duration,
+}
