@@ -7,7 +7,7 @@ use imbl::{OrdMap, OrdSet};
 use super::{Applied, MeshStore, Persist, discovery, has_names};
 use crate::{
     Code, Discovery, GatewayName, HostPattern, Hostname, Mesh, Object, ObjectKey, Problem,
-    RegistrySettings, RouteParent, Severity, Source, Spec, merge::merge, mesh::Ranked,
+    RegistryId, RegistrySettings, RouteParent, Severity, Source, Spec, merge::merge, mesh::Ranked,
     registry::endpoints_in,
 };
 
