@@ -1,8 +1,10 @@
 //! Tree to types: a serde deserializer that knows where it is.
 
+use std::{cell::RefCell, fmt};
+
 use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
-    SeqAccess, VariantAccess, Visitor,
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess,
+    IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
 use crate::{DecodeError, Entry, Key, Kind, Node, Number};
@@ -16,7 +18,22 @@ pub(crate) fn decode<'de, T: Deserialize<'de>>(
         node,
         except,
         fields: &[],
+        unknown: None,
     })
+}
+
+/// Decodes a node and notes the fields that its types do not have.
+pub(crate) fn decode_noting<T: DeserializeOwned>(
+    node: &Node,
+) -> Result<(T, Vec<DecodeError>), DecodeError> {
+    let unknown = RefCell::new(Vec::new());
+    let value = T::deserialize(Part {
+        node,
+        except: &[],
+        fields: &[],
+        unknown: Some(&unknown),
+    })?;
+    Ok((value, unknown.into_inner()))
 }
 
 #[derive(Clone, Copy)]
@@ -26,14 +43,47 @@ struct Part<'de> {
     except: &'de [&'de str],
     /// What is expected of a map: fields of these names, of which an empty one counts as not given.
     fields: &'static [&'static str],
+    /// Where fields that are not expected are noted, with their paths from here.
+    unknown: Option<&'de RefCell<Vec<DecodeError>>>,
 }
 
 impl<'de> Part<'de> {
-    fn of(node: &'de Node) -> Self {
+    /// A part of this one.
+    fn inner(self, node: &'de Node) -> Self {
         Self {
             node,
             except: &[],
             fields: &[],
+            unknown: self.unknown,
+        }
+    }
+
+    /// Decodes a part of this one, and lets the paths of what is noted there begin here.
+    fn inside<T>(
+        self,
+        node: &'de Node,
+        step: impl fmt::Display,
+        decode: impl FnOnce(Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let before = self.unknown.map_or(0, |unknown| unknown.borrow().len());
+        let result = decode(self.inner(node));
+        if let Some(unknown) = self.unknown {
+            let mut unknown = unknown.borrow_mut();
+            for note in unknown.iter_mut().skip(before) {
+                note.put_within(&step.to_string());
+            }
+        }
+        result
+    }
+
+    fn note_unless_expected(self, key: &Key) {
+        if let Some(unknown) = self.unknown
+            && !self.fields.is_empty()
+            && !self.fields.contains(&key.as_str())
+        {
+            let error: DecodeError = de::Error::unknown_field(key.as_str(), self.fields);
+            let placed = error.at(key.line, key.column).within(key.as_str());
+            unknown.borrow_mut().push(placed);
         }
     }
 
@@ -60,6 +110,7 @@ impl<'de> Deserializer<'de> for Part<'de> {
             Kind::String(text) => visitor.visit_borrowed_str(text),
             Kind::List(items) => visitor.visit_seq(Items {
                 rest: items.iter().enumerate(),
+                part: self,
             }),
             Kind::Map(entries) => visitor.visit_map(self.entries(entries)),
         }
@@ -113,7 +164,11 @@ impl<'de> Deserializer<'de> for Part<'de> {
         match &node.kind {
             Kind::String(text) => visitor.visit_enum((&**text).into_deserializer()),
             Kind::Map(entries) => match &**entries {
-                [(key, value)] => visitor.visit_enum(Variant { key, value }),
+                [(key, value)] => visitor.visit_enum(Variant {
+                    key,
+                    value,
+                    part: self,
+                }),
                 _ => Err(DecodeError::new(
                     format!("expected exactly one of {}", variants.join(", ")),
                     String::new(),
@@ -143,6 +198,7 @@ impl<'de> Deserializer<'de> for Part<'de> {
 
 struct Items<'de> {
     rest: std::iter::Enumerate<std::slice::Iter<'de, Node>>,
+    part: Part<'de>,
 }
 
 impl<'de> SeqAccess<'de> for Items<'de> {
@@ -155,7 +211,10 @@ impl<'de> SeqAccess<'de> for Items<'de> {
         let Some((index, item)) = self.rest.next() else {
             return Ok(None);
         };
-        seed.deserialize(Part::of(item))
+        self.part
+            .inside(item, format_args!("[{index}]"), |part| {
+                seed.deserialize(part)
+            })
             .map(Some)
             .map_err(|error| error.within(&format!("[{index}]")))
     }
@@ -188,6 +247,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         };
         self.current = Some(entry);
         let (key, _) = entry;
+        self.part.note_unless_expected(key);
         seed.deserialize(Name { key })
             .map(Some)
             .map_err(|error| error.at(key.line, key.column).within(key.as_str()))
@@ -200,7 +260,8 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         let Some((key, value)) = self.current.take() else {
             return Err(de::Error::custom("a value was asked for before its name"));
         };
-        seed.deserialize(Part::of(value))
+        self.part
+            .inside(value, key.as_str(), |part| seed.deserialize(part))
             .map_err(|error| error.at(key.line, key.column).within(key.as_str()))
     }
 }
@@ -259,6 +320,19 @@ impl<'de> Deserializer<'de> for Name<'de> {
 struct Variant<'de> {
     key: &'de Key,
     value: &'de Node,
+    part: Part<'de>,
+}
+
+impl<'de> Variant<'de> {
+    fn content<T>(
+        self,
+        decode: impl FnOnce(Part<'de>) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let step = self.key.as_str();
+        self.part
+            .inside(self.value, step, decode)
+            .map_err(|error| error.within(step))
+    }
 }
 
 impl<'de> EnumAccess<'de> for Variant<'de> {
@@ -296,8 +370,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         self,
         seed: T,
     ) -> Result<T::Value, DecodeError> {
-        seed.deserialize(Part::of(self.value))
-            .map_err(|error| error.within(self.key.as_str()))
+        self.content(|part| seed.deserialize(part))
     }
 
     fn tuple_variant<V: Visitor<'de>>(
@@ -305,9 +378,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         _length: usize,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        Part::of(self.value)
-            .deserialize_any(visitor)
-            .map_err(|error| error.within(self.key.as_str()))
+        self.content(|part| part.deserialize_any(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -315,9 +386,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        Part::of(self.value)
-            .deserialize_struct("", fields, visitor)
-            .map_err(|error| error.within(self.key.as_str()))
+        self.content(|part| part.deserialize_struct("", fields, visitor))
     }
 }
 
@@ -362,6 +431,35 @@ mod tests {
     fn decoded<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
         let documents = parse(text.as_bytes(), &Limits::default()).unwrap();
         documents[0].decode()
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Loose {
+        #[serde(default)]
+        items: Vec<LooseItem>,
+        by_name: BTreeMap<String, LooseItem>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct LooseItem {
+        number: u16,
+    }
+
+    #[test]
+    fn fields_that_a_type_does_not_have_are_noted_with_path_line_and_nearest_name() {
+        let text = "itmes: []\nitems:\n  - number: 1\n  - number: 2\n    numbr: {deep: 3}\nby_name: {a: {number: 1, zzz: 2}}\n";
+        let documents = parse(text.as_bytes(), &Limits::default()).unwrap();
+        let (loose, unknown) = documents[0].decode_noting::<Loose>().unwrap();
+        assert_eq!(loose.items[1].number + loose.by_name["a"].number, 3);
+        let unknown: Vec<_> = unknown.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            unknown,
+            [
+                "line 1: itmes: unknown field `itmes` (did you mean `items`?)",
+                "line 5: items[1].numbr: unknown field `numbr` (did you mean `number`?)",
+                "line 6: by_name.a.zzz: unknown field `zzz` (known fields: number)",
+            ]
+        );
     }
 
     #[test]

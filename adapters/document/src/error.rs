@@ -87,12 +87,17 @@ impl DecodeError {
 
     /// Puts a step before the path: a field's name or an index in brackets.
     pub(crate) fn within(mut self, step: &str) -> Self {
+        self.put_within(step);
+        self
+    }
+
+    /// [`DecodeError::within`], in place.
+    pub(crate) fn put_within(&mut self, step: &str) {
         let separator = match self.path.as_bytes().first() {
             None | Some(b'[') => "",
             Some(_) => ".",
         };
         self.path = format!("{step}{separator}{}", self.path);
-        self
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::de::Deserialize;
+use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::DecodeError;
 
@@ -165,6 +165,15 @@ impl Node {
         names: &'de [&'de str],
     ) -> Result<T, DecodeError> {
         crate::decode::decode(self, names)
+    }
+
+    /// Decodes it into a type, and says which fields the type does not have, with their paths; what is inside of them is not
+    /// looked at. For types whose unknown fields are not an error, or not always.
+    ///
+    /// # Errors
+    /// As [`Node::decode`].
+    pub fn decode_noting<T: DeserializeOwned>(&self) -> Result<(T, Vec<DecodeError>), DecodeError> {
+        crate::decode::decode_noting(self)
     }
 
     fn step(&self, step: Step<'_>) -> Option<&Self> {
