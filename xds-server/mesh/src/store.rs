@@ -498,3 +498,6 @@ fn discovery(mesh: &Mesh, hostname: &Hostname) -> Discovery {
         Discovery::Eds
     }
 }
+
+#[cfg(test)]
+mod tests;

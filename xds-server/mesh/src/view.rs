@@ -180,6 +180,8 @@ pub struct ServiceView {
     pub service: Arc<MergedService>,
     /// Whether the caller is in its namespace, and may call it by its short name.
     pub is_same_namespace: bool,
+    /// Which address families the caller can connect to.
+    pub families: IpFamilies,
     /// Limits and timeouts; what is still `None` is left to Envoy.
     pub traffic: TrafficSettings,
     /// HTTP routes attached to it, in the order in which they win ties.
@@ -351,6 +353,7 @@ impl ServiceView {
         Some(Self {
             settings: mesh.settings.clone(),
             is_same_namespace: service.namespace == key.namespace,
+            families: key.families,
             traffic: mesh.traffic_settings(hostname, key.registry.as_ref()),
             routes,
             inline_endpoints: (service.discovery == Discovery::Dns)
