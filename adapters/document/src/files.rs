@@ -1,0 +1,392 @@
+//! Files and directories that are watched: what they contain, and what they contain after each change.
+//!
+//! A reader of configuration must not act on a file that somebody is still writing: nearly every beginning of a YAML list is a
+//! YAML list too, only shorter. So a changed file is read at the moment its writer closes it or renames it into place; where the
+//! system does not say so (other systems than Linux, network file systems), when it has not changed for a while
+//! ([`Pace::settle`]). A file that vanishes counts as deleted after the same while, because many editors replace a file by deleting
+//! and writing it again. Directories are read recursively; names that begin with a dot are left out, so that the data directories
+//! behind a mounted ConfigMap are read once, through its links.
+
+mod list;
+mod signals;
+mod track;
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use signals::{Signals, Watcher};
+use track::Tracker;
+
+pub use list::FileSet;
+
+/// What a set of files contains, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// Files in the order of the paths that were asked for, then by name. One that cannot be found because its directory cannot
+    /// be read, or because it was asked for by name, is here with its last content.
+    pub files: Vec<File>,
+    /// Paths that are missing and directories that cannot be read: while there are any, the files are not known to be all.
+    pub errors: Vec<FileError>,
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its path as it was asked for, for messages.
+    pub path: Arc<str>,
+    /// Its content, shared with earlier readings while it is the same.
+    pub content: Result<Arc<[u8]>, FileError>,
+}
+
+/// Why a file or directory cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct FileError {
+    /// Its path.
+    pub path: Arc<str>,
+    /// What kind of error.
+    pub kind: FileErrorKind,
+    /// What is wrong, in words.
+    pub message: String,
+}
+
+/// What kind of error keeps a file or directory from being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileErrorKind {
+    /// There is nothing at the path.
+    Missing,
+    /// It cannot be read, or is not a file.
+    Unreadable,
+    /// It is larger than the limit.
+    TooLarge,
+}
+
+/// How soon changes are seen where the system does not announce them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Time between two looks at everything.
+    pub poll: Duration,
+    /// How long a file must stay unchanged before it is read, or stay away before it counts as deleted, where the system does not
+    /// say that its writer is done.
+    pub settle: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(5),
+            settle: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Watches a set of files from a thread of its own, because file systems can hang.
+#[derive(Debug)]
+pub struct Watch {
+    set: FileSet,
+    pace: Pace,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    signals: Arc<Signals>,
+    readings: watch::Receiver<Option<Reading>>,
+}
+
+impl Watch {
+    /// Watches from the first call of [`Watch::next`] on.
+    pub fn new(set: FileSet, pace: Pace) -> Self {
+        Self {
+            set,
+            pace,
+            running: None,
+        }
+    }
+
+    /// The first reading at once, and from then on the newest one as soon as anything in it has changed. Readings that nobody
+    /// asked for in time are skipped. Cancel-safe.
+    pub async fn next(&mut self) -> Reading {
+        loop {
+            if let Some(running) = &mut self.running
+                && running.readings.changed().await.is_ok()
+            {
+                let newest = running.readings.borrow_and_update().clone();
+                if let Some(reading) = newest {
+                    return reading;
+                }
+                continue;
+            }
+            if self.running.take().is_some() {
+                tracing::error!(paths = ?self.set.paths, "the thread that watches files has died; starting another");
+                tokio::time::sleep(self.pace.poll).await;
+            }
+            match start(self.set.clone(), self.pace) {
+                Ok(running) => self.running = Some(running),
+                Err(error) => {
+                    tracing::error!(%error, "no thread for watching files; trying again");
+                    tokio::time::sleep(self.pace.poll).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.signals.stop();
+        }
+    }
+}
+
+fn start(set: FileSet, pace: Pace) -> std::io::Result<Running> {
+    let signals = Arc::new(Signals::default());
+    let (sender, readings) = watch::channel(None);
+    let theirs = signals.clone();
+    thread::Builder::new()
+        .name("files".to_owned())
+        .spawn(move || watch_files(&set, pace, &theirs, &sender))?;
+    Ok(Running { signals, readings })
+}
+
+fn watch_files(
+    set: &FileSet,
+    pace: Pace,
+    signals: &Arc<Signals>,
+    sender: &watch::Sender<Option<Reading>>,
+) {
+    let mut watcher = Watcher::new(signals.clone());
+    let mut tracker = Tracker::new(set, pace.settle);
+    let mut poll_at = Instant::now();
+    loop {
+        let now = Instant::now();
+        let mut news = signals.take();
+        if news.stop || sender.is_closed() {
+            return;
+        }
+        if now >= poll_at {
+            poll_at = now + pace.poll;
+            news.structure = true;
+        }
+        let mut listing = set.list();
+        if watcher.watch(&listing.directories, news.structure) {
+            // What happened in a directory before it was watched was announced to nobody.
+            listing = set.list();
+        }
+        for id in tracker.advance(&listing, &news.hints, now) {
+            let content = listing.load(&id, set.bytes_max);
+            tracker.loaded(id, content, now);
+        }
+        if let Some(reading) = tracker.reading() {
+            sender.send_replace(Some(reading));
+        }
+        let until = tracker
+            .deadline()
+            .map_or(poll_at, |deadline| deadline.min(poll_at));
+        signals.wait(until, |path| set.concerns(path) || tracker.knows(path));
+    }
+}
+
+impl FileSet {
+    /// Reads everything once, without watching.
+    pub fn read(&self) -> Reading {
+        let now = Instant::now();
+        let mut tracker = Tracker::new(self, Duration::ZERO);
+        let listing = self.list();
+        for id in tracker.advance(&listing, &[], now) {
+            // Nobody waits for the writer here: what is there is what is asked for.
+            let content = listing.load_once(&id, self.bytes_max);
+            tracker.loaded(id, Some(content), now);
+        }
+        tracker.reading().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, path::Path};
+
+    use super::*;
+
+    fn set(path: &Path) -> FileSet {
+        FileSet {
+            paths: vec![path.to_owned()],
+            extensions: &["yaml", "json"],
+            bytes_max: 100,
+        }
+    }
+
+    /// Looks by itself so rarely that only what is announced can be seen.
+    fn announced_only(path: &Path) -> Watch {
+        let pace = Pace {
+            poll: Duration::from_secs(600),
+            settle: Duration::from_millis(50),
+        };
+        Watch::new(set(path), pace)
+    }
+
+    fn shown(reading: &Reading, directory: &Path) -> String {
+        let without = |path: &str| path.replace(&format!("{}/", directory.display()), "");
+        let files = reading.files.iter().map(|file| {
+            let content = match &file.content {
+                Ok(content) => String::from_utf8_lossy(content).into_owned(),
+                Err(error) => error.message.clone(),
+            };
+            format!("{}={content}", without(&file.path))
+        });
+        let errors = reading
+            .errors
+            .iter()
+            .map(|error| without(&error.to_string()));
+        files.chain(errors).collect::<Vec<_>>().join(" ")
+    }
+
+    async fn until(watch: &mut Watch, directory: &Path, expected: &str) {
+        let mut last = String::new();
+        let seen = async {
+            while last != expected {
+                last = shown(&watch.next().await, directory);
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), seen).await;
+        assert!(in_time.is_ok(), "wanted {expected:?}, last was {last:?}");
+    }
+
+    #[test]
+    fn a_directory_is_read_recursively_without_hidden_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir_all(root.join("team")).unwrap();
+        fs::create_dir_all(root.join(".git")).unwrap();
+        for (name, content) in [
+            ("b.yaml", "1"),
+            ("a.JSON", "2"),
+            ("team/c.yaml", "3"),
+            (".git/d.yaml", "4"),
+            (".e.yaml", "5"),
+            ("f.yaml~", "6"),
+            ("README.md", "7"),
+        ] {
+            fs::write(root.join(name), content).unwrap();
+        }
+        symlink(root, root.join("circle")).unwrap();
+        symlink(root.join("nowhere"), root.join("g.yaml")).unwrap();
+        let reading = set(root).read();
+        let circle = reading
+            .files
+            .iter()
+            .filter(|file| file.path.contains("circle"));
+        assert!(circle.count() > 0, "links to directories are followed");
+        let mut reading = reading;
+        reading.files.retain(|file| !file.path.contains("circle"));
+        assert_eq!(shown(&reading, root), "a.JSON=2 b.yaml=1 team/c.yaml=3");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let missing = set(&root.join("missing.yaml")).read();
+        assert_eq!(missing.errors[0].kind, FileErrorKind::Missing);
+        fs::write(root.join("large.yaml"), [b'x'; 101]).unwrap();
+        let large = set(root).read();
+        assert_eq!(
+            shown(&large, root),
+            "large.yaml=it has 101 bytes and may have 100"
+        );
+        let device = set(Path::new("/dev/null")).read();
+        assert_eq!(shown(&device, Path::new("/dev")), "null=it is not a file");
+    }
+
+    #[tokio::test]
+    async fn changes_of_a_file_are_seen_however_they_are_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let path = root.join("a.yaml");
+        fs::write(&path, "1").unwrap();
+        let mut watch = announced_only(&path);
+        until(&mut watch, root, "a.yaml=1").await;
+        fs::write(&path, "2").unwrap();
+        until(&mut watch, root, "a.yaml=2").await;
+        fs::write(root.join(".a.yaml.tmp"), "3").unwrap();
+        fs::rename(root.join(".a.yaml.tmp"), &path).unwrap();
+        until(&mut watch, root, "a.yaml=3").await;
+        fs::rename(&path, root.join("a.yaml~")).unwrap();
+        fs::write(&path, "4").unwrap();
+        until(&mut watch, root, "a.yaml=4").await;
+        fs::remove_file(&path).unwrap();
+        let gone = "a.yaml=4 a.yaml: No such file or directory (os error 2)";
+        until(&mut watch, root, gone).await;
+        fs::write(&path, "5").unwrap();
+        until(&mut watch, root, "a.yaml=5").await;
+    }
+
+    #[tokio::test]
+    async fn a_config_map_is_seen_when_its_link_is_swapped() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for (version, content) in [("..1", "one"), ("..2", "two")] {
+            fs::create_dir(root.join(version)).unwrap();
+            fs::write(root.join(version).join("a.yaml"), content).unwrap();
+        }
+        symlink("..1", root.join("..data")).unwrap();
+        symlink("..data/a.yaml", root.join("a.yaml")).unwrap();
+        let mut whole = announced_only(root);
+        let mut single = announced_only(&root.join("a.yaml"));
+        until(&mut whole, root, "a.yaml=one").await;
+        until(&mut single, root, "a.yaml=one").await;
+        symlink("..2", root.join("..data_tmp")).unwrap();
+        fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+        until(&mut whole, root, "a.yaml=two").await;
+        until(&mut single, root, "a.yaml=two").await;
+    }
+
+    #[tokio::test]
+    async fn files_and_directories_come_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let parent = directory.path();
+        let root = parent.join("d");
+        let mut watch = announced_only(&root);
+        let reading = watch.next().await;
+        assert_eq!(reading.errors[0].kind, FileErrorKind::Missing);
+        fs::create_dir(&root).unwrap();
+        until(&mut watch, &root, "").await;
+        fs::write(root.join("a.yaml"), "1").unwrap();
+        until(&mut watch, &root, "a.yaml=1").await;
+        fs::create_dir(root.join("sub")).unwrap();
+        fs::write(root.join("sub/b.yaml"), "2").unwrap();
+        until(&mut watch, &root, "a.yaml=1 sub/b.yaml=2").await;
+        fs::write(root.join("sub/b.yaml"), "3").unwrap();
+        until(&mut watch, &root, "a.yaml=1 sub/b.yaml=3").await;
+        fs::remove_file(root.join("a.yaml")).unwrap();
+        until(&mut watch, &root, "sub/b.yaml=3").await;
+        fs::rename(&root, parent.join("elsewhere")).unwrap();
+        let reading = watch.next().await;
+        assert_eq!(reading.files.len(), 1, "{reading:?}");
+        assert_eq!(reading.errors[0].kind, FileErrorKind::Missing);
+    }
+
+    #[tokio::test]
+    async fn without_announcements_changes_are_seen_by_looking() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        // A link's target in a directory that appears later is not announced.
+        symlink("later/a.yaml", root.join("a.yaml")).unwrap();
+        let pace = Pace {
+            poll: Duration::from_millis(20),
+            settle: Duration::from_millis(20),
+        };
+        let mut watch = Watch::new(set(root), pace);
+        until(&mut watch, root, "").await;
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("a.yaml"), "1").unwrap();
+        symlink(outside.path(), root.join("later")).unwrap();
+        until(&mut watch, root, "a.yaml=1 later/a.yaml=1").await;
+    }
+}

@@ -1,0 +1,298 @@
+//! What is in the directories, and what is in the files.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, Metadata},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use super::{FileError, FileErrorKind};
+
+/// Directories within each other. Links can make circles.
+const DEPTH_MAX: usize = 16;
+/// Files in a set; more is a mistake in the path, such as `/`.
+const FILES_MAX: usize = 20_000;
+
+/// Which files are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSet {
+    /// Files, and directories that are read recursively.
+    pub paths: Vec<PathBuf>,
+    /// What the names of files in directories end in, without the dot, such as `yaml`.
+    pub extensions: &'static [&'static str],
+    /// Length of one file.
+    pub bytes_max: usize,
+}
+
+/// A file: the number of the path that it was found through, and where it is.
+pub(super) type FileId = (usize, PathBuf);
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) files: BTreeMap<FileId, Found>,
+    /// What cannot be listed: absolute path, and why.
+    pub(super) errors: Vec<(PathBuf, FileError)>,
+    /// Where changes can happen that matter.
+    pub(super) directories: BTreeSet<PathBuf>,
+}
+
+/// A file that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Its path as it was asked for.
+    pub(super) name: Arc<str>,
+    pub(super) stamp: Stamp,
+}
+
+/// What changes when a file changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// Where it really is, behind links.
+    pub(super) real: PathBuf,
+    pub(super) length: u64,
+    pub(super) modified: Option<SystemTime>,
+    pub(super) inode: u64,
+}
+
+/// What was read.
+pub(super) struct Loaded {
+    pub(super) stamp: Stamp,
+    pub(super) content: Result<Arc<[u8]>, FileError>,
+}
+
+impl FileSet {
+    /// Whether a path could be one of the files.
+    pub(super) fn concerns(&self, path: &Path) -> bool {
+        let has_extension = self.has_extension(path);
+        self.roots().any(|(_, _, root)| {
+            path == root || path.starts_with(&root) && has_extension && !is_hidden(path)
+        })
+    }
+
+    /// The paths that were asked for: number, as written, absolute.
+    pub(super) fn roots(&self) -> impl Iterator<Item = (usize, &Path, PathBuf)> {
+        self.paths.iter().enumerate().map(|(number, path)| {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            (number, path.as_path(), absolute)
+        })
+    }
+
+    pub(super) fn list(&self) -> Listing {
+        let mut listing = Listing::default();
+        for (number, written, absolute) in self.roots() {
+            listing.directories.extend(parent(&absolute));
+            let mut walk = Walk {
+                set: self,
+                number,
+                listing: &mut listing,
+            };
+            match fs::metadata(&absolute) {
+                Ok(metadata) if metadata.is_dir() => walk.directory(&absolute, written, 0),
+                Ok(metadata) => walk.file(absolute, written, &metadata),
+                Err(error) => walk.error(absolute, written, &error),
+            }
+        }
+        listing
+    }
+
+    fn has_extension(&self, path: &Path) -> bool {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| {
+            self.extensions
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(extension))
+        })
+    }
+}
+
+impl Listing {
+    /// The content of a file, or `None` if it was written to meanwhile.
+    pub(super) fn load(&self, id: &FileId, bytes_max: usize) -> Option<Loaded> {
+        let loaded = self.load_once(id, bytes_max);
+        let (before, content) = (&loaded.stamp, &loaded.content);
+        let after = fs::metadata(&id.1);
+        let same = after.is_ok_and(|after| {
+            let length = content
+                .as_ref()
+                .map_or(after.len(), |bytes| bytes.len() as u64);
+            after.len() == length
+                && after.modified().ok() == before.modified
+                && inode(&after) == before.inode
+        });
+        same.then_some(loaded)
+    }
+
+    /// The content of a file, whether or not somebody writes to it.
+    pub(super) fn load_once(&self, id: &FileId, bytes_max: usize) -> Loaded {
+        let (_, path) = id;
+        let found = self.files.get(id).cloned().unwrap_or_else(|| Found {
+            name: path.to_string_lossy().into(),
+            stamp: Stamp {
+                real: path.clone(),
+                length: 0,
+                modified: None,
+                inode: 0,
+            },
+        });
+        let error = |kind, message| FileError {
+            path: found.name.clone(),
+            kind,
+            message,
+        };
+        let content = match read(path, bytes_max) {
+            Ok(Some(content)) => Ok(content),
+            Ok(None) => Err(error(
+                FileErrorKind::TooLarge,
+                format!(
+                    "it has {} bytes and may have {bytes_max}",
+                    found.stamp.length
+                ),
+            )),
+            Err(unreadable) => Err(error(kind(&unreadable), unreadable.to_string())),
+        };
+        Loaded {
+            stamp: found.stamp,
+            content,
+        }
+    }
+}
+
+struct Walk<'a> {
+    set: &'a FileSet,
+    number: usize,
+    listing: &'a mut Listing,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, path: &Path, written: &Path, depth: usize) {
+        let entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Ok(entries) => entries,
+            Err(error) => return self.error(path.to_owned(), written, &error),
+        };
+        self.listing.directories.insert(path.to_owned());
+        for entry in entries {
+            let name = entry.file_name();
+            let (path, written) = (path.join(&name), written.join(&name));
+            if is_hidden(&path) {
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() && depth < DEPTH_MAX => {
+                    self.directory(&path, &written, depth + 1);
+                }
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(metadata) if self.set.has_extension(&path) => {
+                    if self.listing.files.len() >= FILES_MAX {
+                        return self.too_many(path, &written);
+                    }
+                    self.file(path, &written, &metadata);
+                }
+                Ok(_) => {}
+                // Gone since, or a link to nothing, which is as good as no file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.error(path, &written, &error),
+            }
+        }
+    }
+
+    fn file(&mut self, path: PathBuf, written: &Path, metadata: &Metadata) {
+        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        if real != path {
+            self.listing.directories.extend(parent(&real));
+        }
+        let stamp = Stamp {
+            real,
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            inode: inode(metadata),
+        };
+        let name = written.to_string_lossy().into();
+        let known = (0..self.number).any(|number| {
+            let id = (number, path.clone());
+            self.listing.files.contains_key(&id)
+        });
+        if !known {
+            self.listing
+                .files
+                .insert((self.number, path), Found { name, stamp });
+        }
+    }
+
+    fn error(&mut self, path: PathBuf, written: &Path, error: &io::Error) {
+        let error = FileError {
+            path: written.to_string_lossy().into(),
+            kind: kind(error),
+            message: error.to_string(),
+        };
+        self.listing.errors.push((path, error));
+    }
+
+    fn too_many(&mut self, path: PathBuf, written: &Path) {
+        let error = FileError {
+            path: written.to_string_lossy().into(),
+            kind: FileErrorKind::TooLarge,
+            message: format!("there are more than {FILES_MAX} files"),
+        };
+        self.listing.errors.push((path, error));
+    }
+}
+
+impl Loaded {
+    /// Whether another attempt may succeed although the file is the same.
+    pub(super) fn is_unreadable(&self) -> bool {
+        matches!(
+            self.content,
+            Err(FileError {
+                kind: FileErrorKind::Unreadable,
+                ..
+            })
+        )
+    }
+}
+
+/// The content of a file, or `None` if there is too much of it.
+fn read(path: &Path, bytes_max: usize) -> io::Result<Option<Arc<[u8]>>> {
+    // Opening a pipe would wait for its writer.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    let file = fs::File::open(path)?;
+    if file.metadata()?.len() > limit {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut content)?;
+    Ok((content.len() <= bytes_max).then(|| content.into()))
+}
+
+fn kind(error: &io::Error) -> FileErrorKind {
+    match error.kind() {
+        io::ErrorKind::NotFound => FileErrorKind::Missing,
+        _ => FileErrorKind::Unreadable,
+    }
+}
+
+fn parent(path: &Path) -> Option<PathBuf> {
+    path.parent().map(Path::to_owned)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_metadata: &Metadata) -> u64 {
+    0
+}

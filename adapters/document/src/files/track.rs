@@ -1,0 +1,443 @@
+//! Which files to read when. Pure: time and what was seen are arguments.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    File, FileError, FileErrorKind, FileSet, Reading,
+    list::{FileId, Found, Listing, Loaded, Stamp},
+    signals::Hint,
+};
+
+/// What is known about all files.
+pub(super) struct Tracker {
+    settle: Duration,
+    /// What was asked for by name.
+    roots: Vec<PathBuf>,
+    files: BTreeMap<FileId, Tracked>,
+    missing: BTreeMap<PathBuf, Missing>,
+    errors: Vec<FileError>,
+    /// The last one that was given out.
+    last: Option<Reading>,
+}
+
+struct Tracked {
+    name: Arc<str>,
+    /// What was read.
+    loaded: Option<Loaded>,
+    unsettled: Option<Unsettled>,
+}
+
+/// A file that changes, or is away.
+struct Unsettled {
+    /// When it counts as settled, if it stays as it is.
+    until: Instant,
+    /// As it was; `None` if it was away.
+    stamp: Option<Stamp>,
+}
+
+/// Something that was asked for and is not there.
+struct Missing {
+    until: Instant,
+    reported: bool,
+}
+
+impl Tracker {
+    pub(super) fn new(set: &FileSet, settle: Duration) -> Self {
+        Self {
+            settle,
+            roots: set.roots().map(|(_, _, absolute)| absolute).collect(),
+            files: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            errors: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Takes in what was seen, and says which files to read now.
+    pub(super) fn advance(
+        &mut self,
+        listing: &Listing,
+        hints: &[(PathBuf, Hint)],
+        now: Instant,
+    ) -> Vec<FileId> {
+        let mut to_read = Vec::new();
+        for (id, found) in &listing.files {
+            let tracked = self.files.entry(id.clone()).or_insert_with(|| Tracked {
+                name: found.name.clone(),
+                loaded: None,
+                unsettled: None,
+            });
+            let (_, path) = id;
+            let hint = hints
+                .iter()
+                .rev()
+                .find(|(hinted, _)| hinted == path || *hinted == found.stamp.real)
+                .map(|(_, hint)| *hint);
+            let is_first = self.last.is_none() && tracked.unsettled.is_none();
+            if tracked.look(found, hint, is_first, self.settle, now) {
+                to_read.push(id.clone());
+            }
+        }
+        self.forget_deleted(listing, now);
+        self.take_errors(listing, now);
+        to_read
+    }
+
+    /// Takes in what was read; `None` if the file was written to while it was read.
+    pub(super) fn loaded(&mut self, id: FileId, loaded: Option<Loaded>, now: Instant) {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
+        match loaded {
+            Some(Loaded { stamp, content }) => {
+                // What is the same stays the same in memory, so that readers see it at a glance.
+                let content = match tracked.loaded.take() {
+                    Some(before) if before.content == content => before.content,
+                    _ => content,
+                };
+                tracked.loaded = Some(Loaded { stamp, content });
+                tracked.unsettled = None;
+            }
+            None => {
+                tracked.unsettled = Some(Unsettled {
+                    until: now + self.settle,
+                    stamp: None,
+                });
+            }
+        }
+    }
+
+    /// What there is now, if that is another than before.
+    pub(super) fn reading(&mut self) -> Option<Reading> {
+        let unread = |id: &FileId, tracked: &Tracked| {
+            tracked.loaded.is_none() && (self.last.is_none() || self.roots.contains(&id.1))
+        };
+        // What is not yet known must not look like what is not there.
+        if self.files.iter().any(|(id, tracked)| unread(id, tracked)) {
+            return None;
+        }
+        let files = self.files.values().filter_map(|tracked| {
+            let loaded = tracked.loaded.as_ref()?;
+            Some(File {
+                path: tracked.name.clone(),
+                content: loaded.content.clone(),
+            })
+        });
+        let reading = Reading {
+            files: files.collect(),
+            errors: self.errors.clone(),
+        };
+        if self.last.as_ref() == Some(&reading) {
+            return None;
+        }
+        self.last = Some(reading.clone());
+        Some(reading)
+    }
+
+    /// When to look again, if nothing is announced.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let unsettled = self
+            .files
+            .values()
+            .filter_map(|tracked| tracked.unsettled.as_ref())
+            .map(|unsettled| unsettled.until);
+        let missing = self
+            .missing
+            .values()
+            .filter(|missing| !missing.reported)
+            .map(|missing| missing.until);
+        unsettled.chain(missing).min()
+    }
+
+    /// Whether a path leads to one of the files, behind links.
+    pub(super) fn knows(&self, path: &Path) -> bool {
+        self.files
+            .values()
+            .filter_map(|tracked| tracked.loaded.as_ref())
+            .any(|loaded| loaded.stamp.real == path)
+    }
+
+    fn forget_deleted(&mut self, listing: &Listing, now: Instant) {
+        let settle = self.settle;
+        self.files.retain(|id, tracked| {
+            let (_, path) = id;
+            if listing.files.contains_key(id) {
+                return true;
+            }
+            let unknown = |(failed, _): &(PathBuf, FileError)| path.starts_with(failed);
+            if listing.errors.iter().any(unknown) {
+                tracked.unsettled = None;
+                return true;
+            }
+            match &tracked.unsettled {
+                Some(Unsettled { until, stamp: None }) => now < *until,
+                Some(Unsettled { stamp: Some(_), .. }) | None => {
+                    tracked.unsettled = Some(Unsettled {
+                        until: now + settle,
+                        stamp: None,
+                    });
+                    true
+                }
+            }
+        });
+    }
+
+    /// Something that is missing for a moment only is not missing.
+    fn take_errors(&mut self, listing: &Listing, now: Instant) {
+        let is_missing = |error: &FileError| error.kind == FileErrorKind::Missing;
+        self.missing.retain(|path, _| {
+            let errors = &listing.errors;
+            errors
+                .iter()
+                .any(|(failed, error)| failed == path && is_missing(error))
+        });
+        self.errors.clear();
+        for (path, error) in &listing.errors {
+            if is_missing(error) {
+                let settle = match self.last {
+                    None => Duration::ZERO,
+                    Some(_) => self.settle,
+                };
+                let missing = self.missing.entry(path.clone()).or_insert(Missing {
+                    until: now + settle,
+                    reported: false,
+                });
+                missing.reported = now >= missing.until;
+                if !missing.reported {
+                    continue;
+                }
+            }
+            self.errors.push(error.clone());
+        }
+    }
+}
+
+impl Tracked {
+    /// Takes in what was seen, and says whether to read it now.
+    fn look(
+        &mut self,
+        found: &Found,
+        hint: Option<Hint>,
+        is_first: bool,
+        settle: Duration,
+        now: Instant,
+    ) -> bool {
+        let stamp = &found.stamp;
+        let unsettled = |wait| Unsettled {
+            until: now + wait,
+            stamp: Some(stamp.clone()),
+        };
+        match (hint, &self.unsettled, &self.loaded) {
+            (Some(Hint::Written), _, _) => return true,
+            (Some(Hint::Writing), _, _) if !is_first => {
+                self.unsettled = Some(unsettled(settle * PATIENCE_WITH_WRITERS));
+            }
+            (_, Some(known), _) if known.stamp.as_ref() == Some(stamp) => {
+                return now >= known.until;
+            }
+            (_, Some(_), _) => self.unsettled = Some(unsettled(settle)),
+            (_, None, None) if is_first => return true,
+            // A link that leads elsewhere now: what it leads to is complete.
+            (_, None, Some(loaded)) if loaded.stamp.real != stamp.real => return true,
+            // It may have become readable, which changes nothing else.
+            (_, None, Some(loaded)) if loaded.stamp == *stamp => return loaded.is_unreadable(),
+            (_, None, _) => self.unsettled = Some(unsettled(settle)),
+        }
+        false
+    }
+}
+
+/// How much longer a file may rest whose writer is known to have it open: an upload that stalls is not complete.
+const PATIENCE_WITH_WRITERS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(1);
+
+    /// A directory `/d` as it looks at one moment, and what has been announced before.
+    struct Scene {
+        tracker: Tracker,
+        start: Instant,
+    }
+
+    impl Scene {
+        fn new(path: &str) -> Self {
+            let set = FileSet {
+                paths: vec![path.into()],
+                extensions: &["yaml"],
+                bytes_max: 100,
+            };
+            Self {
+                tracker: Tracker::new(&set, SETTLE),
+                start: Instant::now(),
+            }
+        }
+
+        /// What is given out at a moment, as `name=content` and errors; files are (name, content), their stamps follow content.
+        fn at(
+            &mut self,
+            milliseconds: u64,
+            files: &[(&str, &str)],
+            hints: &[(&str, Hint)],
+        ) -> Option<String> {
+            self.look(milliseconds, files, hints, &[])
+        }
+
+        fn look(
+            &mut self,
+            milliseconds: u64,
+            files: &[(&str, &str)],
+            hints: &[(&str, Hint)],
+            missing: &[&str],
+        ) -> Option<String> {
+            let now = self.start + Duration::from_millis(milliseconds);
+            let mut listing = Listing::default();
+            for (name, content) in files {
+                let stamp = Stamp {
+                    real: format!("/d/{name}").into(),
+                    length: content.len() as u64,
+                    modified: None,
+                    inode: content.bytes().map(u64::from).sum(),
+                };
+                let name = (*name).into();
+                listing
+                    .files
+                    .insert((0, format!("/d/{name}").into()), Found { name, stamp });
+            }
+            for path in missing {
+                let error = FileError {
+                    path: (*path).into(),
+                    kind: FileErrorKind::Missing,
+                    message: "gone".to_owned(),
+                };
+                listing.errors.push(((*path).into(), error));
+            }
+            let hints: Vec<_> = hints
+                .iter()
+                .map(|(name, hint)| (PathBuf::from(format!("/d/{name}")), *hint))
+                .collect();
+            for id in self.tracker.advance(&listing, &hints, now) {
+                let found = &listing.files[&id];
+                let (_, content) = files
+                    .iter()
+                    .find(|(name, _)| *name == &*found.name)
+                    .unwrap();
+                let loaded = Loaded {
+                    stamp: found.stamp.clone(),
+                    content: Ok(content.as_bytes().into()),
+                };
+                self.tracker.loaded(id, Some(loaded), now);
+            }
+            let reading = self.tracker.reading()?;
+            let files = reading.files.iter().map(|file| {
+                let content = String::from_utf8_lossy(file.content.as_ref().unwrap());
+                format!("{}={content}", file.path)
+            });
+            let errors = reading.errors.iter().map(FileError::to_string);
+            Some(files.chain(errors).collect::<Vec<_>>().join(" "))
+        }
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn a_file_is_read_when_its_writer_closes_it() {
+        let mut scene = Scene::new("/d");
+        assert_eq!(scene.at(0, &[("a", "1")], &[]), some("a=1"));
+        assert_eq!(scene.at(1, &[("a", "1")], &[]), None);
+        assert_eq!(scene.at(2, &[("a", "")], &[("a", Hint::Writing)]), None);
+        assert_eq!(scene.at(2000, &[("a", "2")], &[("a", Hint::Writing)]), None);
+        let half = [("a", "2"), ("b", "x")];
+        assert_eq!(
+            scene.at(4000, &half, &[("b", Hint::Written)]),
+            some("a=1 b=x"),
+            "another file does not wait"
+        );
+        let whole = [("a", "23"), ("b", "x")];
+        assert_eq!(
+            scene.at(5000, &whole, &[("a", Hint::Written)]),
+            some("a=23 b=x")
+        );
+        assert_eq!(scene.tracker.deadline(), None);
+    }
+
+    #[test]
+    fn a_file_that_nothing_is_announced_about_is_read_when_it_rests() {
+        let mut scene = Scene::new("/d");
+        assert_eq!(scene.at(0, &[("a", "1")], &[]), some("a=1"));
+        assert_eq!(scene.at(5000, &[("a", "")], &[]), None);
+        assert_eq!(
+            scene.tracker.deadline(),
+            Some(scene.start + Duration::from_secs(6))
+        );
+        assert_eq!(scene.at(6000, &[("a", "2")], &[]), None);
+        assert_eq!(scene.at(6900, &[("a", "2")], &[]), None);
+        assert_eq!(scene.at(7000, &[("a", "2")], &[]), some("a=2"));
+        assert_eq!(scene.tracker.deadline(), None);
+    }
+
+    #[test]
+    fn a_stalled_writer_has_more_patience() {
+        let mut scene = Scene::new("/d");
+        assert_eq!(scene.at(0, &[("a", "1")], &[]), some("a=1"));
+        assert_eq!(scene.at(1, &[("a", "")], &[("a", Hint::Writing)]), None);
+        assert_eq!(scene.at(9000, &[("a", "")], &[]), None);
+        assert_eq!(scene.at(10_001, &[("a", "")], &[]), some("a="));
+    }
+
+    #[test]
+    fn a_file_that_is_away_for_a_moment_is_not_deleted() {
+        let mut scene = Scene::new("/d");
+        let both = [("a", "1"), ("b", "1")];
+        assert_eq!(scene.at(0, &both, &[]), some("a=1 b=1"));
+        assert_eq!(scene.at(10, &[("b", "1")], &[]), None);
+        let back = [("a", "2"), ("b", "1")];
+        assert_eq!(
+            scene.at(20, &back, &[("a", Hint::Written)]),
+            some("a=2 b=1")
+        );
+        assert_eq!(scene.at(30, &[("b", "1")], &[]), None);
+        assert_eq!(scene.at(1030, &[("b", "1")], &[]), some("b=1"));
+    }
+
+    #[test]
+    fn a_missing_file_that_was_asked_for_keeps_its_content() {
+        let mut scene = Scene::new("/d/a");
+        let gone = ["/d/a"];
+        assert_eq!(scene.at(0, &[("a", "1")], &[]), some("a=1"));
+        assert_eq!(scene.look(10, &[], &[], &gone), None);
+        assert_eq!(scene.look(1010, &[], &[], &gone), some("a=1 /d/a: gone"));
+        assert_eq!(scene.at(2000, &[("a", "1")], &[]), some("a=1"));
+    }
+
+    #[test]
+    fn a_file_that_was_missing_from_the_beginning_is_never_seen_as_empty() {
+        let mut scene = Scene::new("/d/a");
+        assert_eq!(scene.look(0, &[], &[], &["/d/a"]), some("/d/a: gone"));
+        assert_eq!(scene.at(10, &[("a", "")], &[("a", Hint::Writing)]), None);
+        assert_eq!(
+            scene.at(20, &[("a", "1")], &[("a", Hint::Written)]),
+            some("a=1")
+        );
+    }
+
+    #[test]
+    fn files_below_a_directory_that_cannot_be_read_are_kept() {
+        let mut scene = Scene::new("/d");
+        assert_eq!(scene.at(0, &[("sub/a", "1")], &[]), some("sub/a=1"));
+        assert_eq!(scene.look(10, &[], &[], &["/d/sub"]), None);
+        assert_eq!(
+            scene.look(5000, &[], &[], &["/d/sub"]),
+            some("sub/a=1 /d/sub: gone")
+        );
+    }
+}
