@@ -1,1 +1,35 @@
-//! (skeleton)
+//! Serves snapshots to Envoys over the aggregated discovery service, state of the world and delta.
+//!
+//! It knows the protocol and nothing of services: what a proxy is served comes from a [`Source`], which the program implements, as a
+//! stream of snapshots; what became of it is in the [`Fleet`].
+//!
+//! ```text
+//! connection ──► service ──► stream (moves values) ──► session (decides; no I/O) ──► response ──► wire
+//! ```
+//!
+//! Reading order: `session` and the files in it are the protocol; `subscription` and `names` are what clients ask for; `stream`,
+//! `progress` and `service` are the shell around a session; `wire` and `codec` write what it says.
+
+mod codec;
+mod fleet;
+mod names;
+mod progress;
+mod response;
+mod service;
+mod session;
+mod settings;
+mod source;
+mod stream;
+mod subscription;
+#[cfg(test)]
+mod testing;
+mod wire;
+
+pub use fleet::{
+    Acknowledged, Counters, Event, Fleet, Observer, ProxyStatus, Rejected, Sent, Suspect,
+    TypeStatus,
+};
+pub use service::AggregatedDiscoveryService;
+pub use session::Variant;
+pub use settings::Settings;
+pub use source::{Opened, Peer, ProxyDescription, Refusal, Source};

@@ -1,0 +1,400 @@
+//! The protocol state of one stream. No I/O, no clock, no randomness: requests and snapshots go in, responses are taken out.
+//!
+//! What to send is decided from what this stream *was sent* and from its subscription, never from the version that the client names:
+//! servers that compare versions answer a rejection with the content that was just rejected, for ever.
+
+mod delta;
+mod gate;
+mod outstanding;
+mod protocol;
+mod sotw;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+    marker::PhantomData,
+    sync::Arc,
+    time::Instant,
+};
+
+use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
+
+pub use self::protocol::Variant;
+pub(crate) use self::{
+    delta::Delta,
+    outstanding::Verdict,
+    protocol::{Header, Protocol},
+    sotw::StateOfTheWorld,
+};
+use self::{
+    gate::{Gate, Role},
+    outstanding::{Outstanding, named_in, suspects},
+    protocol::{Draft, Order},
+    stage::Stage,
+    track::{Context, Track},
+};
+use crate::{names::NameTable, response::Response, settings::Settings, subscription::Subscription};
+
+/// One stream.
+pub(crate) struct Session<P> {
+    settings: Arc<Settings>,
+    names: Arc<NameTable>,
+    empty_requests: EmptyRequests,
+    tracks: BTreeMap<ResourceType, Track>,
+    gate: Gate,
+    last_nonce: u64,
+    /// Answers to requests for types that nobody serves.
+    denials: VecDeque<Response>,
+    protocol: PhantomData<P>,
+}
+
+/// What this client means by a first request without names, for the types where that can mean everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EmptyRequests {
+    /// Everything, as Envoy does.
+    MeanAll,
+    /// Nothing, as gRPC does.
+    MeanNothing,
+}
+
+/// What a request turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// For a type that nobody serves.
+    Unserved,
+    /// For an earlier response, and of no effect.
+    Outdated(ResourceType),
+    Current(Current),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Current {
+    pub(crate) resource_type: ResourceType,
+    pub(crate) verdict: Option<Verdict>,
+    /// It acknowledges or rejects something that is not the newest response.
+    pub(crate) has_stale_nonce: bool,
+    pub(crate) names: usize,
+    pub(crate) has_wildcard: bool,
+}
+
+/// A request that ends the stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("a request on an aggregated stream needs a type_url")]
+    NoType,
+    #[error("more than {max} names of {resource_type} are subscribed on one stream")]
+    TooManyNames {
+        resource_type: ResourceType,
+        max: usize,
+    },
+}
+
+impl From<RequestError> for tonic::Status {
+    fn from(error: RequestError) -> Self {
+        match &error {
+            RequestError::NoType => Self::invalid_argument(error.to_string()),
+            RequestError::TooManyNames { .. } => Self::resource_exhausted(error.to_string()),
+        }
+    }
+}
+
+impl<P: Protocol> Session<P> {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        names: Arc<NameTable>,
+        empty_requests: EmptyRequests,
+    ) -> Self {
+        Self {
+            settings,
+            names,
+            empty_requests,
+            tracks: BTreeMap::new(),
+            gate: Gate::default(),
+            last_nonce: 0,
+            denials: VecDeque::new(),
+            protocol: PhantomData,
+        }
+    }
+
+    /// Takes a new snapshot.
+    pub(crate) fn update(&mut self, snapshot: Snapshot) {
+        self.gate.update(snapshot);
+    }
+
+    /// Takes a request of the client.
+    pub(crate) fn receive(
+        &mut self,
+        header: Header,
+        mut interest: P::Interest,
+        now: Instant,
+    ) -> Result<Received, RequestError> {
+        if header.type_url.is_empty() {
+            return Err(RequestError::NoType);
+        }
+        let Some(resource_type) = self.settings.resource_type(&header.type_url) else {
+            self.deny(header, interest);
+            return Ok(Received::Unserved);
+        };
+        let (order, mut track) = match self.tracks.remove(&resource_type) {
+            Some(track) => (Order::Later, track),
+            None => (Order::First, self.new_track(resource_type, &mut interest)),
+        };
+        if P::is_outdated(&track, &header.nonce) {
+            self.tracks.insert(resource_type, track);
+            return Ok(Received::Outdated(resource_type));
+        }
+        let (verdict, has_stale_nonce) = judge::<P>(&mut track, header, &interest, now);
+        P::subscribe(&mut track, interest, order, &self.names);
+        let names = track.subscription.names().len();
+        let has_wildcard = track.subscription.has_wildcard();
+        self.tracks.insert(resource_type, track);
+        if names > self.settings.names_max {
+            return Err(RequestError::TooManyNames {
+                resource_type,
+                max: self.settings.names_max,
+            });
+        }
+        Ok(Received::Current(Current {
+            resource_type,
+            verdict,
+            has_stale_nonce,
+            names,
+            has_wildcard,
+        }))
+    }
+
+    /// The next message for the client. Call it again until there is none; each is taken as sent.
+    ///
+    /// It is made when it is asked for, so a client that reads slowly gets the newest state and nothing in between.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Response> {
+        if let Some(mut denial) = self.denials.pop_front() {
+            self.last_nonce += 1;
+            denial.nonce = self.last_nonce;
+            return Some(denial);
+        }
+        let newest = self.gate.newest()?.clone();
+        for outstanding in self
+            .tracks
+            .values_mut()
+            .filter_map(|track| track.outstanding.as_mut())
+        {
+            outstanding.expire(now);
+        }
+        if let Some(response) = self.serve(Role::Supplier, &newest, &newest, now) {
+            return Some(response);
+        }
+        // Nobody waits at the gate before listeners or routes are asked for.
+        self.settled(Role::Referrer)?;
+        let suppliers_settled = self.settled(Role::Supplier).unwrap_or(u64::MAX);
+        let limit = self.settings.make_before_break_limit;
+        self.gate.advance(suppliers_settled, now, limit);
+        let open = self.gate.open()?.clone();
+        if let Some(response) = self.serve(Role::Referrer, &open, &newest, now) {
+            return Some(response);
+        }
+        // Listeners and routes may have nothing to say to what is new, and then what is gone can be taken away.
+        self.serve(Role::Supplier, &newest, &newest, now)
+    }
+
+    /// When [`Self::next`] may have something without any event.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let tracks = self.tracks.values().filter_map(Track::next_deadline);
+        tracks.chain(self.gate.next_deadline()).min()
+    }
+
+    fn new_track(&self, resource_type: ResourceType, interest: &mut P::Interest) -> Track {
+        let empty_means_all =
+            resource_type.spec().empty_is_wildcard && self.empty_requests == EmptyRequests::MeanAll;
+        let subscription = Subscription::new(empty_means_all);
+        Track::new(resource_type, subscription, P::held(interest))
+    }
+
+    fn deny(&mut self, header: Header, interest: P::Interest) {
+        let Some(removed) = P::deny(interest, &header.nonce) else {
+            return;
+        };
+        self.denials.push_back(Response {
+            resource_type: None,
+            type_url: Cow::Owned(header.type_url),
+            version: Version::EMPTY,
+            resources: Vec::new(),
+            removed,
+            nonce: 0,
+            generation: self
+                .gate
+                .newest()
+                .map_or(0, |newest| newest.snapshot.generation()),
+        });
+    }
+
+    /// The stage that all types of a role have reached; `None` if none is subscribed.
+    fn settled(&self, role: Role) -> Option<u64> {
+        self.tracks
+            .values()
+            .filter(|track| Role::of(track.resource_type) == role)
+            .map(Track::settled)
+            .min()
+    }
+
+    /// The first response that a type of this role has ready, in the order of an update.
+    fn serve(
+        &mut self,
+        role: Role,
+        stage: &Stage,
+        newest: &Stage,
+        now: Instant,
+    ) -> Option<Response> {
+        let referrers_settled = self.settled(Role::Referrer);
+        let types: Vec<ResourceType> = self
+            .tracks
+            .keys()
+            .copied()
+            .filter(|resource_type| Role::of(*resource_type) == role)
+            .collect();
+        for resource_type in types {
+            let context = Context {
+                stage,
+                newest: &newest.snapshot,
+                removals: P::removals(resource_type),
+                referrers_settled,
+                now,
+                linger_until: now + self.settings.make_before_break_limit,
+            };
+            let response = self.serve_type(resource_type, &context);
+            if response.is_some() {
+                return response;
+            }
+        }
+        None
+    }
+
+    fn serve_type(
+        &mut self,
+        resource_type: ResourceType,
+        context: &Context<'_>,
+    ) -> Option<Response> {
+        let track = self.tracks.get_mut(&resource_type)?;
+        if !track.is_ready() || !track.has_work(context) {
+            return None;
+        }
+        let settled_before = track.settled();
+        let was_unfinished = track.is_unfinished;
+        let mut work = track.take_work(context);
+        if P::can_split(resource_type) {
+            track.defer(&mut work, self.settings.response_bytes_max);
+        }
+        let Some(draft) = P::draft(track, context.stage, &work) else {
+            if was_unfinished {
+                // The rest of the last response is gone meanwhile: what was sent is all.
+                track.outstanding = None;
+            }
+            return None;
+        };
+        self.last_nonce += 1;
+        let nonce = self.last_nonce;
+        let sent = Outstanding {
+            first_nonce: nonce,
+            last_nonce: nonce,
+            version: draft.version,
+            generation: context.stage.snapshot.generation(),
+            sent_at: context.now,
+            deadline: Some(context.now + self.settings.acknowledgement_limit),
+            blocks: work.introduces || Role::of(resource_type) == Role::Referrer,
+            settled_before,
+            suspects: suspects(&work.upserts),
+        };
+        track.outstanding = Some(match track.outstanding.take() {
+            Some(first_part) if was_unfinished => first_part.continued_by(sent),
+            Some(_) | None => sent,
+        });
+        track.last_nonce = Some(nonce);
+        self.owe_children(resource_type, &work.upserts);
+        let Draft {
+            version,
+            resources,
+            removed,
+        } = draft;
+        Some(Response {
+            resource_type: Some(resource_type),
+            type_url: Cow::Borrowed(resource_type.url()),
+            version,
+            resources,
+            removed,
+            nonce,
+            generation: context.stage.snapshot.generation(),
+        })
+    }
+
+    /// Envoy warms a changed cluster only with endpoints that arrive after it, whether or not those changed: what belongs to a
+    /// resource is sent again behind it, in whatever order their acknowledgements come.
+    fn owe_children(&mut self, parent: ResourceType, sent: &[Resource]) {
+        let children = self
+            .tracks
+            .values_mut()
+            .filter(|track| track.resource_type.parent() == Some(parent));
+        for child in children {
+            for resource in sent {
+                if child.subscription.covers(resource.name()) {
+                    child.owe(resource.name());
+                }
+            }
+        }
+    }
+}
+
+/// What a request says about the response that it names, and whether it names one that is not outstanding.
+fn judge<P: Protocol>(
+    track: &mut Track,
+    header: Header,
+    interest: &P::Interest,
+    now: Instant,
+) -> (Option<Verdict>, bool) {
+    let Some(last) = track.last_nonce.filter(|_| !header.nonce.is_empty()) else {
+        // Nothing was sent yet: a nonce can only be from an earlier stream.
+        return (None, false);
+    };
+    let nonce: Option<u64> = header.nonce.parse().ok();
+    let is_of =
+        |outstanding: &mut Outstanding| nonce.is_some_and(|nonce| outstanding.has_nonce(nonce));
+    let Some(outstanding) = track.outstanding.take_if(is_of) else {
+        return (None, nonce != Some(last));
+    };
+    let is_complete = nonce == Some(outstanding.last_nonce) && !track.is_unfinished;
+    let verdict = match header.rejection {
+        Some(message) => Some(Verdict::Rejected {
+            version: outstanding.version,
+            suspects: blamed(track, &outstanding, &message),
+            message,
+        }),
+        None if is_complete && P::is_accepted(interest, outstanding.version) => {
+            Some(Verdict::Acknowledged {
+                version: outstanding.version,
+                generation: outstanding.generation,
+                waited: now.saturating_duration_since(outstanding.sent_at),
+            })
+        }
+        None => None,
+    };
+    if !is_complete {
+        track.outstanding = Some(outstanding);
+    }
+    (verdict, false)
+}
+
+/// Which resources a rejection may be about.
+fn blamed(track: &Track, outstanding: &Outstanding, message: &str) -> Vec<Resource> {
+    let sent = track.sent.iter().flat_map(|stage| {
+        let members = stage.snapshot.members(track.resource_type);
+        members.filter(|resource| track.subscription.covers(resource.name()))
+    });
+    let named = named_in(message, sent);
+    if named.is_empty() {
+        outstanding.suspects.clone()
+    } else {
+        named
+    }
+}

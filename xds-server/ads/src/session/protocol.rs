@@ -1,0 +1,98 @@
+//! What the two variants of the protocol do differently.
+
+use std::sync::Arc;
+
+use bowline_proto::{Message, envoy::config::core::v3::Node};
+use bowline_snapshot::{Resource, ResourceType, Version};
+use bytes::BufMut;
+use serde::Serialize;
+
+use super::{
+    stage::Stage,
+    track::{Held, Removals, Track, Work},
+};
+use crate::{names::NameTable, response::Response};
+
+/// The variants of the aggregated discovery service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// A response lists what there is.
+    StateOfTheWorld,
+    /// A response lists what changed.
+    Delta,
+}
+
+impl Variant {
+    /// The name that logs, metrics and listings use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StateOfTheWorld => "state-of-the-world",
+            Self::Delta => "delta",
+        }
+    }
+}
+
+/// What requests of both variants have in common.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) node: Option<Node>,
+    pub(crate) type_url: String,
+    pub(crate) nonce: String,
+    /// The client's reason to reject the response with the nonce.
+    pub(crate) rejection: Option<String>,
+}
+
+/// What to send, before it has a nonce.
+pub(crate) struct Draft {
+    pub(crate) version: Version,
+    pub(crate) resources: Vec<(Resource, Version)>,
+    pub(crate) removed: Vec<Arc<str>>,
+}
+
+/// A variant: state of the world or delta. Stateless; all state is in the [`Track`].
+pub(crate) trait Protocol: Send + Sync + 'static {
+    type Request: Message + Default + 'static;
+    /// What a request says besides the header.
+    type Interest: Send;
+
+    const VARIANT: Variant;
+
+    fn parse(request: Self::Request) -> (Header, Self::Interest);
+
+    /// Whether the request belongs to an earlier response and says nothing about now.
+    fn is_outdated(track: &Track, nonce: &str) -> bool;
+
+    /// Whether the client took over what it was sent, given that it does not reject it.
+    fn is_accepted(interest: &Self::Interest, version: Version) -> bool;
+
+    /// What a first request says that the client holds.
+    fn held(interest: &mut Self::Interest) -> Held;
+
+    /// Changes the subscription. `first` requests of a type may imply a wildcard.
+    fn subscribe(track: &mut Track, interest: Self::Interest, order: Order, table: &NameTable);
+
+    fn removals(resource_type: ResourceType) -> Removals;
+
+    /// Whether a large response can be sent in several.
+    fn can_split(resource_type: ResourceType) -> bool;
+
+    /// What to say, if anything.
+    fn draft(track: &Track, stage: &Stage, work: &Work) -> Option<Draft>;
+
+    /// The answer to a request for a type that nobody serves, if there is one.
+    fn deny(interest: Self::Interest, nonce: &str) -> Option<Vec<Arc<str>>>;
+
+    /// Length of [`Self::write`].
+    fn encoded_len(response: &Response, control_plane: &str) -> usize;
+
+    /// Encodes the response. The nonce comes last, so that the rest is the same for every stream that is told the same.
+    fn write(response: &Response, control_plane: &str, buffer: &mut impl BufMut);
+}
+
+/// Whether a request is the first of its type on the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    First,
+    Later,
+}

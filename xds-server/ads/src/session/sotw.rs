@@ -1,0 +1,150 @@
+//! State of the world: a request lists all names, a response all resources (or, for types without deletion, the changed ones).
+
+use std::sync::Arc;
+
+use bowline_proto::envoy::service::discovery::v3::DiscoveryRequest;
+use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
+use bytes::BufMut;
+
+use super::{
+    gate::Role,
+    protocol::{Draft, Header, Order, Protocol, Variant},
+    stage::Stage,
+    track::{Held, Removals, Track, Work},
+};
+use crate::{names::NameTable, response::Response, subscription::WildcardChange, wire};
+
+/// The state-of-the-world variant.
+#[derive(Debug)]
+pub(crate) enum StateOfTheWorld {}
+
+/// What a request asks for.
+pub(crate) struct Interest {
+    version: String,
+    names: Vec<String>,
+}
+
+impl Protocol for StateOfTheWorld {
+    type Request = DiscoveryRequest;
+    type Interest = Interest;
+
+    const VARIANT: Variant = Variant::StateOfTheWorld;
+
+    fn parse(request: DiscoveryRequest) -> (Header, Interest) {
+        let header = Header {
+            node: request.node,
+            type_url: request.type_url,
+            nonce: request.response_nonce,
+            rejection: request.error_detail.map(|status| status.message),
+        };
+        let interest = Interest {
+            version: request.version_info,
+            names: request.resource_names,
+        };
+        (header, interest)
+    }
+
+    /// The client repeats its names with the nonce of the newer response, so nothing is lost. A first request may carry any nonce:
+    /// some clients bring the one of their last stream.
+    fn is_outdated(track: &Track, nonce: &str) -> bool {
+        track
+            .last_nonce
+            .is_some_and(|last| nonce.parse() != Ok(last))
+    }
+
+    /// Envoy answers a response for a type that it does not watch any more with the version that it had, and without an error.
+    fn is_accepted(interest: &Interest, version: Version) -> bool {
+        version.is(&interest.version)
+    }
+
+    fn held(interest: &mut Interest) -> Held {
+        Held::AllAt(interest.version.clone())
+    }
+
+    fn subscribe(track: &mut Track, interest: Interest, order: Order, table: &NameTable) {
+        let change = track.subscription.replace(interest.names, table);
+        // Also an empty set is an answer, which ends the client's waiting.
+        let wants_all_again = order == Order::First || change.wildcard != WildcardChange::Same;
+        if wants_all_again && track.resource_type.spec().full_state {
+            track.must_answer = !track.subscription.is_empty();
+        }
+        track.note(change);
+    }
+
+    fn removals(resource_type: ResourceType) -> Removals {
+        match (resource_type.spec().full_state, Role::of(resource_type)) {
+            (true, Role::Supplier) => Removals::AfterReferrers,
+            (true, Role::Referrer) => Removals::Immediate,
+            (false, _) => Removals::Untold,
+        }
+    }
+
+    /// What is absent from a response with the full state is deleted.
+    fn can_split(resource_type: ResourceType) -> bool {
+        !resource_type.spec().full_state
+    }
+
+    fn draft(track: &Track, stage: &Stage, work: &Work) -> Option<Draft> {
+        let is_full = track.resource_type.spec().full_state;
+        let is_due = !work.upserts.is_empty() || !work.removed.is_empty() || work.must_answer;
+        if !is_due || track.subscription.is_empty() {
+            return None;
+        }
+        let resources = if is_full {
+            everything(track, &stage.snapshot)
+        } else {
+            work.upserts.clone()
+        };
+        let versioned = |resource: Resource| {
+            let version = resource.version();
+            (resource, version)
+        };
+        Some(Draft {
+            version: version(track, &stage.snapshot),
+            resources: resources.into_iter().map(versioned).collect(),
+            removed: Vec::new(),
+        })
+    }
+
+    /// Silence: the protocol has no way to say that something does not exist.
+    fn deny(_: Interest, _: &str) -> Option<Vec<Arc<str>>> {
+        None
+    }
+
+    fn encoded_len(response: &Response, control_plane: &str) -> usize {
+        wire::state_of_the_world_len(response, control_plane)
+    }
+
+    fn write(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
+        wire::write_state_of_the_world(response, control_plane, buffer);
+    }
+}
+
+/// All that is subscribed, and what must not be missed yet.
+fn everything(track: &Track, snapshot: &Snapshot) -> Vec<Resource> {
+    let resource_type = track.resource_type;
+    let names = track.subscription.names().iter();
+    let mut resources: Vec<_> = names
+        .filter_map(|name| snapshot.get(resource_type, name))
+        .chain(track.lingering_resources())
+        .cloned()
+        .collect();
+    if track.subscription.has_wildcard() {
+        resources.extend(snapshot.members(resource_type).cloned());
+    }
+    // A client rejects a response that has a name twice. The sort is stable: the earlier layer wins, as in `Snapshot::get`.
+    resources.sort_by(|one, other| one.name().cmp(other.name()));
+    resources.dedup_by(|later, earlier| later.name() == earlier.name());
+    resources
+}
+
+/// The version of the whole type, with what lingers: a client that reconnects with exactly the snapshot's version holds nothing else.
+fn version(track: &Track, snapshot: &Snapshot) -> Version {
+    track.lingering_resources().fold(
+        snapshot.type_version(track.resource_type),
+        |version, resource| {
+            let lingering = Version::of([resource.name().as_bytes(), b"lingering"]);
+            version.with_member(lingering.combined_with(resource.version()))
+        },
+    )
+}

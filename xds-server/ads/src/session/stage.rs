@@ -1,0 +1,97 @@
+//! Snapshots in the order in which one stream has seen them.
+
+use std::sync::Arc;
+
+use bowline_snapshot::{Layer, ResourceChange, ResourceType, Snapshot};
+
+/// A snapshot and its place among those that this stream was given.
+///
+/// Generations do not do as places: a stream that is given other layers can see two snapshots of one generation.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage {
+    pub(crate) number: u64,
+    pub(crate) snapshot: Snapshot,
+}
+
+impl Stage {
+    /// Whether a snapshot consists of the very same layers.
+    pub(crate) fn is_of(&self, snapshot: &Snapshot) -> bool {
+        let (own, other) = (self.snapshot.layers(), snapshot.layers());
+        own.len() == other.len()
+            && own
+                .iter()
+                .zip(other)
+                .all(|(own, other)| Arc::ptr_eq(own, other))
+    }
+}
+
+/// The names of one type that may differ between two snapshots, in order: a few too many, where a resource changed its layer.
+///
+/// Costs the size of the difference.
+pub(crate) fn changed_names(
+    older: Option<&Snapshot>,
+    newer: &Snapshot,
+    resource_type: ResourceType,
+) -> Vec<Arc<str>> {
+    let none = Layer::default();
+    let older = older.map_or(&[][..], Snapshot::layers);
+    let newer = newer.layers();
+    let mut names = Vec::new();
+    for place in 0..older.len().max(newer.len()) {
+        let older = older.get(place).map_or(&none, |layer| &**layer);
+        let newer = newer.get(place).map_or(&none, |layer| &**layer);
+        if std::ptr::eq(older, newer) {
+            continue;
+        }
+        let changes = newer
+            .of_type(resource_type)
+            .changes_since(older.of_type(resource_type));
+        names.extend(changes.map(|change| match change {
+            ResourceChange::Upserted(resource) | ResourceChange::Removed(resource) => {
+                resource.name().clone()
+            }
+        }));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{layer, snapshot_of};
+
+    fn check(older: &[&[&str]], newer: &[&[&str]], expected: &[&str]) {
+        let snapshot =
+            |layers: &[&[&str]]| Snapshot::new(1, layers.iter().map(|resources| layer(resources)));
+        let (older, newer) = (snapshot(older), snapshot(newer));
+        let names = changed_names(Some(&older), &newer, ResourceType::CLUSTER);
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn names_that_differ_in_any_layer_are_found_once() {
+        check(&[&["CDS a 1"]], &[&["CDS a 1"]], &[]);
+        check(&[&["CDS a 1", "CDS b 1"]], &[&["CDS a 2"]], &["a", "b"]);
+        check(
+            &[&["CDS a 1"], &["CDS b 1"]],
+            &[&["CDS a 1"], &["CDS b 2"]],
+            &["b"],
+        );
+        check(&[&["CDS a 1"], &[]], &[&[], &["CDS a 1"]], &["a"]);
+        check(&[], &[&["CDS a 1", "EDS e 1"]], &["a"]);
+    }
+
+    #[test]
+    fn a_snapshot_of_the_same_layers_is_the_same_stage() {
+        let snapshot = snapshot_of(1, &["CDS a 1"]);
+        let stage = Stage {
+            number: 1,
+            snapshot: snapshot.clone(),
+        };
+        assert!(stage.is_of(&Snapshot::new(2, snapshot.layers().iter().cloned())));
+        assert!(!stage.is_of(&snapshot_of(1, &["CDS a 1"])));
+    }
+}

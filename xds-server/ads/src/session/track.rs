@@ -1,0 +1,459 @@
+//! What one stream knows about one type: subscribed, sent, outstanding.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
+
+use super::{
+    outstanding::Outstanding,
+    stage::{Stage, changed_names},
+};
+use crate::subscription::{Change, Subscription, WildcardChange};
+
+/// The protocol state of one type on one stream.
+///
+/// What the client was sent is a reference to the snapshot that it was sent from, for every name that it subscribes to, and the
+/// exceptions to that: names that are owed an answer, and names that linger with the client.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) resource_type: ResourceType,
+    pub(crate) subscription: Subscription,
+    /// `None` before the first answer, and after a wildcard was added.
+    pub(crate) sent: Option<Stage>,
+    /// Names to be answered whether or not they changed.
+    pub(crate) owed: Owed,
+    /// What is no longer served, and the client is not told yet.
+    pub(crate) lingering: BTreeMap<Arc<str>, Lingering>,
+    /// What the client says it holds from an earlier stream. Counts until the first answer.
+    pub(crate) held: Held,
+    /// The next response goes out even when there is nothing in it.
+    pub(crate) must_answer: bool,
+    /// The last response was only a part, and the rest is owed: it does not wait for the acknowledgement.
+    pub(crate) is_unfinished: bool,
+    pub(crate) last_nonce: Option<u64>,
+    pub(crate) outstanding: Option<Outstanding>,
+}
+
+/// Names that are owed an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    /// All that are subscribed.
+    All,
+    Names(BTreeSet<Arc<str>>),
+}
+
+/// What a client claims to hold, in the first request of a type.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    Nothing,
+    /// State of the world: the version of everything.
+    AllAt(String),
+    /// Delta: versions by name.
+    Each(BTreeMap<String, String>),
+}
+
+/// A resource that is gone, while listeners and routes that the client holds may still refer to it.
+#[derive(Debug)]
+pub(crate) struct Lingering {
+    /// The first stage without it.
+    since: u64,
+    deadline: Instant,
+    source: LingeringSource,
+}
+
+/// What framing, version and lengths add to an entry of a response, at most.
+const ENTRY_BYTES: usize = 64;
+
+#[derive(Debug)]
+enum LingeringSource {
+    /// We sent it on this stream.
+    Sent(Resource),
+    /// The client brought it from an earlier stream.
+    Held,
+}
+
+/// What a track does about names that vanish from the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removals {
+    /// The client cannot be told, and drops the resource when nothing refers to it.
+    Untold,
+    /// The client is told at once.
+    Immediate,
+    /// The client is told after the listeners and routes that may refer to it have been replaced.
+    AfterReferrers,
+}
+
+/// What a response is made from.
+pub(crate) struct Context<'a> {
+    /// What is to be served.
+    pub(crate) stage: &'a Stage,
+    /// The newest that there is, which may be ahead of `stage`.
+    pub(crate) newest: &'a Snapshot,
+    pub(crate) removals: Removals,
+    /// Up to where listeners and routes are sent and acknowledged; `None` while the stream subscribes to none.
+    pub(crate) referrers_settled: Option<u64>,
+    pub(crate) now: Instant,
+    /// When what begins to linger now has to be gone.
+    pub(crate) linger_until: Instant,
+}
+
+/// What has to be said to the client.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// New or changed, in order of names.
+    pub(crate) upserts: Vec<Resource>,
+    pub(crate) removed: Vec<Arc<str>>,
+    /// Whether a name is among them that the client did not have.
+    pub(crate) introduces: bool,
+    /// Whether a response is due even if nothing is in it.
+    pub(crate) must_answer: bool,
+}
+
+impl Track {
+    pub(crate) fn new(resource_type: ResourceType, subscription: Subscription, held: Held) -> Self {
+        Self {
+            resource_type,
+            subscription,
+            sent: None,
+            owed: Owed::All,
+            lingering: BTreeMap::new(),
+            held,
+            must_answer: false,
+            is_unfinished: false,
+            last_nonce: None,
+            outstanding: None,
+        }
+    }
+
+    /// Takes note of a changed subscription.
+    pub(crate) fn note(&mut self, change: Change) {
+        let Change {
+            added,
+            dropped,
+            wildcard,
+        } = change;
+        if let Owed::Names(owed) = &mut self.owed {
+            for name in &dropped {
+                owed.remove(name);
+            }
+            owed.extend(added);
+        }
+        match wildcard {
+            WildcardChange::Added => {
+                self.sent = None;
+                self.owed = Owed::All;
+            }
+            WildcardChange::Same | WildcardChange::Dropped => {}
+        }
+        self.lingering
+            .retain(|name, _| self.subscription.covers(name));
+    }
+
+    /// Answers a name at the next opportunity, even if it is current.
+    pub(crate) fn owe(&mut self, name: &Arc<str>) {
+        // Before the first answer all names are owed, unless the client holds them already: this one is to be sent regardless.
+        if let Held::Each(versions) = &mut self.held {
+            versions.remove(&**name);
+        }
+        if let Owed::Names(owed) = &mut self.owed {
+            owed.insert(name.clone());
+        }
+    }
+
+    /// Whether a response may be sent without waiting for the client.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_unfinished
+            || !self
+                .outstanding
+                .as_ref()
+                .is_some_and(Outstanding::is_awaited)
+    }
+
+    /// The stage up to which the client has all that others build on.
+    pub(crate) fn settled(&self) -> u64 {
+        match &self.outstanding {
+            Some(outstanding) if outstanding.is_awaited() && outstanding.blocks => {
+                outstanding.settled_before
+            }
+            Some(_) | None => self.sent.as_ref().map_or(0, |stage| stage.number),
+        }
+    }
+
+    /// When something has to happen without any event.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        match &self.outstanding {
+            // Nothing else can happen before.
+            Some(outstanding) if outstanding.is_awaited() => outstanding.deadline,
+            Some(_) | None => self.lingering.values().map(|entry| entry.deadline).min(),
+        }
+    }
+
+    /// Whether [`Self::take_work`] has anything to look at.
+    pub(crate) fn has_work(&self, context: &Context<'_>) -> bool {
+        let is_current = self
+            .sent
+            .as_ref()
+            .is_some_and(|sent| sent.number == context.stage.number);
+        let owes = match &self.owed {
+            Owed::All => true,
+            Owed::Names(names) => !names.is_empty(),
+        };
+        !is_current
+            || owes
+            || self.must_answer
+            || self.lingering.values().any(|entry| entry.is_due(context))
+    }
+
+    /// Takes what has to be said: afterwards the track assumes that it was said.
+    pub(crate) fn take_work(&mut self, context: &Context<'_>) -> Work {
+        let Context { stage, .. } = context;
+        let mut work = Work {
+            must_answer: std::mem::take(&mut self.must_answer),
+            ..Work::default()
+        };
+        let before = self.sent.replace((*stage).clone());
+        let owed = std::mem::replace(&mut self.owed, Owed::Names(BTreeSet::new()));
+        let held = std::mem::replace(&mut self.held, Held::Nothing);
+        if self.subscription.is_empty() && matches!(owed, Owed::All) {
+            self.lingering.clear();
+            return Work::default();
+        }
+        if self.is_all_held(&held, &stage.snapshot) {
+            return Work::default();
+        }
+        let mut held = match held {
+            Held::Each(versions) => versions,
+            Held::Nothing | Held::AllAt(_) => BTreeMap::new(),
+        };
+
+        let before = before.as_ref().map(|stage| &stage.snapshot);
+        for (name, is_owed) in self.candidates(before, &owed, &stage.snapshot) {
+            match stage.snapshot.get(self.resource_type, &name) {
+                Some(resource) => {
+                    self.present(
+                        &mut work,
+                        before,
+                        resource,
+                        is_owed,
+                        held.remove(&*name),
+                        context,
+                    );
+                }
+                None => self.absent(&mut work, before, name, is_owed, &mut held, context),
+            }
+        }
+        self.absent_but_held(&mut work, held, context);
+        self.release(&mut work, context);
+        work
+    }
+
+    /// Whether the client holds exactly what a pure wildcard gets: the version is a fingerprint, so equal means equal.
+    fn is_all_held(&self, held: &Held, snapshot: &Snapshot) -> bool {
+        match held {
+            Held::AllAt(version) => {
+                self.resource_type.spec().full_state
+                    && self.subscription.has_wildcard()
+                    && self.subscription.names().is_empty()
+                    && snapshot.type_version(self.resource_type).is(version)
+            }
+            Held::Nothing | Held::Each(_) => false,
+        }
+    }
+
+    /// Names that may have to be said something about, and whether an answer is owed.
+    fn candidates(
+        &self,
+        before: Option<&Snapshot>,
+        owed: &Owed,
+        now: &Snapshot,
+    ) -> BTreeMap<Arc<str>, bool> {
+        let mut candidates = BTreeMap::new();
+        if before.is_some() || self.subscription.has_wildcard() {
+            let changed = changed_names(before, now, self.resource_type);
+            let covered = changed
+                .into_iter()
+                .filter(|name| self.subscription.covers(name));
+            candidates.extend(covered.map(|name| (name, false)));
+        }
+        match owed {
+            Owed::All => candidates.extend(
+                self.subscription
+                    .names()
+                    .iter()
+                    .map(|name| (name.clone(), true)),
+            ),
+            Owed::Names(names) => candidates.extend(names.iter().map(|name| (name.clone(), true))),
+        }
+        candidates
+    }
+
+    fn present(
+        &mut self,
+        work: &mut Work,
+        before: Option<&Snapshot>,
+        resource: &Resource,
+        is_owed: bool,
+        held: Option<String>,
+        context: &Context<'_>,
+    ) {
+        let lingering = self.lingering.remove(resource.name());
+        if !self.subscription.covers(resource.name()) {
+            // Owed when it was unsubscribed beside a wildcard that is gone meanwhile.
+            return;
+        }
+        if let Some(version) = &held
+            && context
+                .stage
+                .snapshot
+                .wire_version(self.resource_type, resource)
+                .is(version)
+        {
+            return;
+        }
+        let sent = before.and_then(|before| before.get(self.resource_type, resource.name()));
+        let lingers_equal = lingering
+            .as_ref()
+            .is_some_and(|entry| entry.version() == Some(resource.version()));
+        let is_sent = sent.is_some_and(|sent| sent.version() == resource.version());
+        if !is_owed && (is_sent || lingers_equal) {
+            return;
+        }
+        work.introduces |= sent.is_none() && lingering.is_none() && held.is_none();
+        work.upserts.push(resource.clone());
+    }
+
+    fn absent(
+        &mut self,
+        work: &mut Work,
+        before: Option<&Snapshot>,
+        name: Arc<str>,
+        is_owed: bool,
+        held: &mut BTreeMap<String, String>,
+        context: &Context<'_>,
+    ) {
+        if held.contains_key(&*name) {
+            // Said below, with all that the client holds in vain.
+            return;
+        }
+        let is_coming = context.newest.get(self.resource_type, &name).is_some();
+        if is_owed && is_coming {
+            // To say that it does not exist would be wrong in a moment.
+            self.owe(&name);
+            return;
+        }
+        let waits = match context.removals {
+            Removals::Untold => return,
+            Removals::Immediate => false,
+            // Who asks for a name has to be told.
+            Removals::AfterReferrers => !is_owed,
+        };
+        if !waits {
+            self.lingering.remove(&name);
+            work.removed.push(name);
+        } else if let Some(sent) = before.and_then(|before| before.get(self.resource_type, &name)) {
+            let entry = Lingering {
+                since: context.stage.number,
+                deadline: context.linger_until,
+                source: LingeringSource::Sent(sent.clone()),
+            };
+            self.lingering.insert(name, entry);
+        }
+    }
+
+    /// What the client brought along and nobody serves any more.
+    fn absent_but_held(
+        &mut self,
+        work: &mut Work,
+        held: BTreeMap<String, String>,
+        context: &Context<'_>,
+    ) {
+        for name in held.into_keys().map(Arc::<str>::from) {
+            if !self.subscription.covers(&name)
+                || context.newest.get(self.resource_type, &name).is_some()
+            {
+                continue;
+            }
+            match context.removals {
+                Removals::Untold => {}
+                Removals::Immediate => work.removed.push(name),
+                Removals::AfterReferrers => {
+                    let entry = Lingering {
+                        since: context.stage.number,
+                        deadline: context.linger_until,
+                        source: LingeringSource::Held,
+                    };
+                    self.lingering.insert(name, entry);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, work: &mut Work, context: &Context<'_>) {
+        let due = self
+            .lingering
+            .extract_if(.., |_, entry| entry.is_due(context));
+        work.removed.extend(due.map(|(name, _)| name));
+    }
+
+    /// Leaves what does not fit into one response to the next one.
+    pub(crate) fn defer(&mut self, work: &mut Work, bytes_max: usize) {
+        let mut bytes = 0;
+        let mut is_full = |entry: usize| {
+            // One entry goes out, however large.
+            let had_any = bytes > 0;
+            bytes += entry + ENTRY_BYTES;
+            had_any && bytes > bytes_max
+        };
+        let url = self.resource_type.url().len();
+        let fitting = work
+            .upserts
+            .iter()
+            .position(|new| is_full(new.body().len() + new.name().len() + url))
+            .unwrap_or(work.upserts.len());
+        let later = work.upserts.split_off(fitting);
+        let fitting = work
+            .removed
+            .iter()
+            .position(|name| !later.is_empty() || is_full(name.len()))
+            .unwrap_or(work.removed.len());
+        let removed_later = work.removed.split_off(fitting);
+        self.is_unfinished = !later.is_empty() || !removed_later.is_empty();
+        for name in later.iter().map(Resource::name).chain(&removed_later) {
+            self.owe(name);
+        }
+    }
+
+    /// What the client still has although nothing serves it, in order of names.
+    pub(crate) fn lingering_resources(&self) -> impl Iterator<Item = &Resource> {
+        self.lingering
+            .values()
+            .filter_map(|entry| match &entry.source {
+                LingeringSource::Sent(resource) => Some(resource),
+                LingeringSource::Held => None,
+            })
+    }
+}
+
+impl Lingering {
+    fn version(&self) -> Option<Version> {
+        match &self.source {
+            LingeringSource::Sent(resource) => Some(resource.version()),
+            LingeringSource::Held => None,
+        }
+    }
+
+    fn is_due(&self, context: &Context<'_>) -> bool {
+        let is_unreferenced = match (&self.source, context.referrers_settled) {
+            (_, Some(settled)) => self.since <= settled,
+            // Nothing on this stream can refer to it.
+            (LingeringSource::Sent(_), None) => true,
+            // A client that reconnects has not subscribed to its listeners and routes yet.
+            (LingeringSource::Held, None) => false,
+        };
+        is_unreferenced || self.deadline <= context.now
+    }
+}
