@@ -47,6 +47,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Generation {
     number: u64,
+    is_partial: bool,
     layers: OrdMap<LayerName, Arc<Layer>>,
 }
 
@@ -62,6 +63,23 @@ impl Publisher {
     pub fn publish(
         &mut self,
         changes: impl IntoIterator<Item = (LayerName, Option<Arc<Layer>>)>,
+    ) -> u64 {
+        self.publish_generation(changes, false)
+    }
+
+    /// Like [`Self::publish`], for a generation that is known to lack something: a source has not answered yet. Streams add what they
+    /// are given, but take nothing away from clients that held it before they connected.
+    pub fn publish_partial(
+        &mut self,
+        changes: impl IntoIterator<Item = (LayerName, Option<Arc<Layer>>)>,
+    ) -> u64 {
+        self.publish_generation(changes, true)
+    }
+
+    fn publish_generation(
+        &mut self,
+        changes: impl IntoIterator<Item = (LayerName, Option<Arc<Layer>>)>,
+        is_partial: bool,
     ) -> u64 {
         let current = self.shared.current.load_full();
         let number = current.number + 1;
@@ -82,10 +100,18 @@ impl Publisher {
             };
             changed.push(name);
         }
-        self.shared
-            .current
-            .store(Arc::new(Generation { number, layers }));
+        self.shared.current.store(Arc::new(Generation {
+            number,
+            is_partial,
+            layers,
+        }));
         let mut signals = self.shared.signals.lock();
+        if current.is_partial != is_partial {
+            // What streams may do has changed, if not what they have.
+            for signal in signals.values() {
+                signal.send_replace(number);
+            }
+        }
         for name in changed {
             if let Some(signal) = signals.get(&name) {
                 signal.send_replace(number);
@@ -193,7 +219,12 @@ impl SnapshotReceiver {
             .iter()
             .map(|name| generation.layers.get(name).cloned())
             .collect();
-        Some(Snapshot::new(generation.number, layers?))
+        let snapshot = Snapshot::new(generation.number, layers?);
+        Some(if generation.is_partial {
+            snapshot.partial()
+        } else {
+            snapshot
+        })
     }
 
     /// The layers that this stream reads.
@@ -310,6 +341,18 @@ mod tests {
         let same = publisher.layer(&LayerName::new("a"));
         publisher.publish([(LayerName::new("a"), same)]);
         assert!(!is_woken(&mut reads_a));
+    }
+
+    #[test]
+    fn everybody_hears_when_nothing_is_lacking_any_more() {
+        let mut publisher = Publisher::new();
+        let (_assignment, mut receiver) = publisher.subscribe(names(&["a"]));
+        publisher.publish_partial([(LayerName::new("a"), Some(layer("x", "1")))]);
+        assert!(is_woken(&mut receiver));
+        assert!(receiver.current().unwrap().is_partial());
+        publisher.publish([]);
+        assert!(is_woken(&mut receiver));
+        assert!(!receiver.current().unwrap().is_partial());
     }
 
     #[test]

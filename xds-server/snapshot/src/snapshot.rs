@@ -13,6 +13,7 @@ pub const LAYERS_MAX: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     generation: u64,
+    is_partial: bool,
     layers: Arc<[Arc<Layer>]>,
 }
 
@@ -21,6 +22,7 @@ impl Snapshot {
     pub fn new(generation: u64, layers: impl IntoIterator<Item = Arc<Layer>>) -> Self {
         Self {
             generation,
+            is_partial: false,
             layers: layers.into_iter().collect(),
         }
     }
@@ -28,6 +30,19 @@ impl Snapshot {
     /// The generation that all layers were read from. Grows with time within one process and means nothing outside of it.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The same, known to lack something that a source has not told yet.
+    pub fn partial(self) -> Self {
+        Self {
+            is_partial: true,
+            ..self
+        }
+    }
+
+    /// Whether something is lacking, so that what a client held before it connected must not be taken away.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// The layers it consists of.
