@@ -109,6 +109,11 @@ impl Mesh {
         self.workloads.iter()
     }
 
+    /// The workload with this key.
+    pub fn workload(&self, key: &ObjectKey) -> Option<&Arc<Workload>> {
+        self.workloads.get(key)
+    }
+
     /// The workload of this name.
     pub fn workload_named(
         &self,

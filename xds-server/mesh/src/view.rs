@@ -363,6 +363,21 @@ impl ServiceView {
     }
 }
 
+impl ServiceView {
+    /// Whether callers with two keys could see a service differently; cheap, and only ever wrong by saying yes.
+    ///
+    /// For keys that differ in more than namespace and registry the answer is always yes.
+    pub fn may_differ(mesh: &Mesh, one: &OutboundKey, other: &OutboundKey, service: &MergedService) -> bool {
+        if one.role != other.role || one.families != other.families {
+            return true;
+        }
+        let is_in = |key: &OutboundKey| key.namespace == service.namespace;
+        let by_namespace = one.namespace != other.namespace
+            && (is_in(one) || is_in(other) || mesh.index.routes_of_service.contains_key(&service.hostname));
+        by_namespace || (one.registry != other.registry && mesh.policies.contains_key(&service.hostname))
+    }
+}
+
 impl GatewayView {
     /// What the proxies of a gateway see; `None` where the key is not a gateway's.
     pub fn new(mesh: &Mesh, key: &OutboundKey) -> Option<Self> {
