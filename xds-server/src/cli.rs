@@ -1,0 +1,92 @@
+//! The commands: one file each.
+
+mod bootstrap;
+mod output;
+mod sds;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+/// An xDS control plane for fleets of Envoys.
+///
+/// Reads registries (inventories of machines, manifests), merges them into one mesh, and serves its configuration to Envoys.
+#[derive(Debug, Parser)]
+#[command(name = "bowline", version, after_help = EXAMPLE)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Bootstrap(bootstrap::Command),
+}
+
+const EXAMPLE: &str = "Example:
+  bowline check --config bowline.yaml && bowline serve --config bowline.yaml
+
+Every command has a `--help` with an example.";
+
+/// What a command found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is well: exit status 0.
+    Success,
+    /// What was asked for was done, and what it looked at is not well: exit status 1.
+    Failure,
+}
+
+/// A command line that asks for something that is not possible: exit status 2.
+#[derive(Debug)]
+struct Usage(String);
+
+impl Usage {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl std::error::Error for Usage {}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs the command that the command line names. Exit status: 0 all is well, 1 it failed or found errors, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            let asked_for = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
+            // clap colours it if that is wanted, and chooses between standard output and standard error.
+            let printed = error.print();
+            return match (asked_for, printed) {
+                (true, _) => ExitCode::SUCCESS,
+                (false, _) => ExitCode::from(2),
+            };
+        }
+    };
+    match run(command_line.command) {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::Failure) => ExitCode::FAILURE,
+        Err(error) => {
+            output::complain(&format!("error: {error:#}\n"));
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Outcome> {
+    match command {
+        Command::Bootstrap(command) => bootstrap::run(&command),
+    }
+}

@@ -1,0 +1,266 @@
+//! `bowline bootstrap`: what an Envoy is started with.
+
+mod envoy;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bowline_cert_authority::control_plane_identity;
+use bowline_identity::{SpiffeId, TrustDomain};
+use bowline_mesh::{Capture, GatewayName, Hostname, Locality, NameError, Namespace, Network};
+use clap::{Args, ValueEnum};
+
+use self::envoy::{Bootstrap, Host, HostPort, ProxyRole, ServerIdentity, Tls, XdsProtocol};
+use super::output::{self, Document};
+use super::{Outcome, Usage};
+use crate::config::{Config, XdsCertificates};
+
+#[cfg(test)]
+mod tests;
+
+/// Print the bootstrap of an Envoy: who it is, and where its control plane is
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Command {
+    /// What the Envoy is there for
+    #[arg(long, value_enum)]
+    role: Role,
+    /// The workload beside which it stands, or its own name if it is a gateway
+    #[arg(long, value_name = "NAME")]
+    name: NodeName,
+    /// The namespace of the workload or gateway
+    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
+    namespace: Namespace,
+    /// How connections come to a sidecar: by listeners on localhost, or redirected by iptables
+    #[arg(long, value_enum, default_value = "explicit")]
+    capture: CaptureMode,
+    /// The Gateway object that a gateway serves; by default the one with its own name
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    gateway: Option<ObjectName>,
+    /// Take the control plane's address and the mesh's names from Bowline's configuration
+    #[arg(long, value_name = "FILE", required_unless_present = "xds")]
+    config: Option<PathBuf>,
+    /// The control plane as the Envoy reaches it
+    #[arg(long, value_name = "HOST:PORT")]
+    xds: Option<HostPort>,
+    /// Prove who it is with the files that `bowline ca issue` has written to this directory (its path where the Envoy runs)
+    #[arg(long, value_name = "DIRECTORY")]
+    cert_dir: Option<PathBuf>,
+    /// The DNS name in the control plane's certificate, where that is not one of Bowline's own authority
+    #[arg(long, value_name = "NAME", requires = "cert_dir")]
+    server_name: Option<Hostname>,
+    /// The mesh's trust domain, where no configuration says it
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    trust_domain: Option<TrustDomain>,
+    /// What hostnames of services end in, where no configuration says it [default: cluster.local]
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    domain: Option<Hostname>,
+    /// The variant of xDS
+    #[arg(long, value_enum, default_value = "delta")]
+    protocol: XdsProtocol,
+    /// The port of Envoy's admin interface on 127.0.0.1; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 15000)]
+    admin_port: u16,
+    /// Where it stands
+    #[arg(long, value_name = "REGION/ZONE/SUBZONE")]
+    locality: Option<String>,
+    /// The network that it is in
+    #[arg(long, value_name = "NAME")]
+    network: Option<Network>,
+    /// An address that it has; may be given several times
+    #[arg(long = "address", value_name = "IP")]
+    addresses: Vec<IpAddr>,
+    /// The identity that it claims where it has no certificate to prove one
+    #[arg(long, value_name = "SPIFFE-ID")]
+    identity: Option<SpiffeId>,
+    /// How it is printed; Envoy reads both
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    output: Document,
+}
+
+const EXAMPLE: &str = "Examples:
+  The sidecar of workload cart-1, over mutual TLS:
+    bowline ca issue --config bowline.yaml --identity spiffe://mesh.example/ns/shop/sa/cart --out /etc/bowline/cart
+    bowline bootstrap --config bowline.yaml --role sidecar --name cart-1 --namespace shop --cert-dir /etc/bowline/cart > envoy.yaml
+    envoy -c envoy.yaml
+
+  A gateway that reaches its control plane on this machine without TLS:
+    bowline bootstrap --xds 127.0.0.1:15010 --role gateway --name edge > envoy.yaml";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Role {
+    /// It stands beside one workload
+    Sidecar,
+    /// It takes requests from outside
+    Gateway,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CaptureMode {
+    /// Applications call ports on localhost
+    Explicit,
+    /// iptables redirects all connections
+    Transparent,
+}
+
+/// The name of a workload or gateway: it becomes part of the node id, whose parts are told apart by `~`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct NodeName(String);
+
+/// A name in a namespace: `shop/edge`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ObjectName(GatewayName);
+
+#[derive(Debug, thiserror::Error)]
+#[error("a name has 1 to 253 letters, digits, '-', '_' and '.'")]
+struct NodeNameError;
+
+#[derive(Debug, thiserror::Error)]
+enum ObjectNameError {
+    #[error("write it as `namespace/name`")]
+    Form,
+    #[error(transparent)]
+    Namespace(#[from] NameError),
+    #[error(transparent)]
+    Name(#[from] NodeNameError),
+}
+
+impl FromStr for NodeName {
+    type Err = NodeNameError;
+
+    fn from_str(text: &str) -> Result<Self, NodeNameError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        match text.len() {
+            1..=253 if text.bytes().all(allowed) => Ok(Self(text.to_owned())),
+            _ => Err(NodeNameError),
+        }
+    }
+}
+
+impl FromStr for ObjectName {
+    type Err = ObjectNameError;
+
+    fn from_str(text: &str) -> Result<Self, ObjectNameError> {
+        let (namespace, name) = text.split_once('/').ok_or(ObjectNameError::Form)?;
+        let NodeName(name) = name.parse()?;
+        Ok(Self(GatewayName {
+            namespace: namespace.parse()?,
+            name: name.into(),
+        }))
+    }
+}
+
+pub(super) fn run(command: &Command) -> Result<Outcome> {
+    let config = command.config.as_deref().map(Config::load).transpose()?;
+    let bootstrap = bootstrap(command, config.as_ref())?;
+    output::print(&command.output.text(&bootstrap.to_json())?)?;
+    Ok(Outcome::Success)
+}
+
+fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
+    let NodeName(name) = &command.name;
+    let role = match (command.role, &command.gateway) {
+        (Role::Sidecar, Some(_)) => {
+            return Err(Usage::new("`--gateway` is for `--role gateway`").into());
+        }
+        (Role::Sidecar, None) => ProxyRole::Sidecar(match command.capture {
+            CaptureMode::Explicit => Capture::Explicit,
+            CaptureMode::Transparent => Capture::Transparent,
+        }),
+        (Role::Gateway, Some(ObjectName(gateway))) => ProxyRole::Gateway(gateway.clone()),
+        (Role::Gateway, None) => ProxyRole::Gateway(GatewayName {
+            namespace: command.namespace.clone(),
+            name: Arc::from(name.as_str()),
+        }),
+    };
+    let domain = match (config, &command.domain) {
+        (Some(config), _) => config.mesh.domain.clone(),
+        (None, Some(domain)) => domain.clone(),
+        (None, None) => "cluster.local".parse().context("the default domain")?,
+    };
+    let control_plane = match &command.xds {
+        Some(address) => address.clone(),
+        None => listener(command, config)?,
+    };
+    let tls = match &command.cert_dir {
+        Some(directory) => Some(Tls {
+            directory: std::path::absolute(directory)?,
+            server: server_identity(command, config)?,
+        }),
+        None => None,
+    };
+    Ok(Bootstrap {
+        role,
+        name: name.clone(),
+        namespace: command.namespace.clone(),
+        domain,
+        addresses: command.addresses.clone(),
+        locality: command
+            .locality
+            .clone()
+            .map(Locality::from)
+            .unwrap_or_default(),
+        network: command.network.clone().unwrap_or_default(),
+        identity: command.identity.clone(),
+        control_plane,
+        tls,
+        protocol: command.protocol,
+        admin_port: command.admin_port,
+    })
+}
+
+/// Where the configuration says that the listener of the wanted kind is.
+fn listener(command: &Command, config: Option<&Config>) -> Result<HostPort> {
+    let xds = config.map(|config| &config.xds);
+    let (field, address) = match command.cert_dir {
+        Some(_) => (
+            "xds.tls",
+            xds.and_then(|xds| xds.tls.as_ref()).map(|tls| tls.address),
+        ),
+        None => ("xds.address", xds.and_then(|xds| xds.plaintext)),
+    };
+    let Some(address) = address else {
+        let other = match command.cert_dir {
+            Some(_) => "without `--cert-dir` it would connect in plaintext",
+            None => "proxies connect over mutual TLS: give `--cert-dir`",
+        };
+        let message = format!("the configuration has no `{field}`; {other}");
+        return Err(Usage::new(message).into());
+    };
+    if address.ip().is_unspecified() || address.port() == 0 {
+        let message = format!(
+            "`{field}` listens on {address}, which does not say how a proxy reaches it: give `--xds HOST:PORT`"
+        );
+        return Err(Usage::new(message).into());
+    }
+    Ok(HostPort {
+        host: Host::Address(address.ip()),
+        port: address.port(),
+    })
+}
+
+fn server_identity(command: &Command, config: Option<&Config>) -> Result<ServerIdentity> {
+    if let Some(name) = &command.server_name {
+        return Ok(ServerIdentity::Dns(name.to_string()));
+    }
+    let certificates = config
+        .and_then(|config| config.xds.tls.as_ref())
+        .map(|tls| &tls.certificates);
+    if let Some(XdsCertificates::Files { certificate, .. }) = certificates {
+        let message = format!(
+            "the control plane uses the certificate {}, not one of its own authority: say with `--server-name` which DNS name is in it",
+            certificate.display()
+        );
+        return Err(Usage::new(message).into());
+    }
+    let trust_domain = config
+        .map(|config| &config.mesh.trust_domain)
+        .or(command.trust_domain.as_ref())
+        .ok_or_else(|| Usage::new("with `--cert-dir` the proxy must know whom to expect: give `--config`, `--trust-domain` or `--server-name`"))?;
+    Ok(ServerIdentity::Spiffe(control_plane_identity(
+        trust_domain,
+    )?))
+}

@@ -1,0 +1,170 @@
+//! The configuration file: where to listen, which registries to watch, where state lives. Nothing about traffic is in it.
+//!
+//! It is parsed, not validated: a [`Config`] has only values that can be used, defaults filled in and paths resolved. Everything that is
+//! wrong with a file is reported at once, each thing with its line ([`ConfigErrors`]). [`Config::difference`] says what of a changed
+//! file can be applied while running.
+
+mod change;
+mod error;
+mod fields;
+mod read;
+mod registries;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bowline_cert_authority::ServerNames;
+use bowline_mesh::{MeshSettings, RegistrySettings};
+
+pub use change::Difference;
+pub use error::{ConfigError, ConfigErrors};
+pub use value::{LogFilter, LogFormat};
+
+#[cfg(test)]
+mod tests;
+
+/// What a configuration file says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// The mesh as a whole.
+    pub mesh: MeshSettings,
+    /// How proxies are served.
+    pub xds: XdsConfig,
+    /// Where health, metrics and the API behind the commands are.
+    pub admin: AdminConfig,
+    /// Where state lives.
+    pub state: StateConfig,
+    /// How long the start waits for registries that do not answer.
+    pub start_timeout: Duration,
+    /// How long streams have to end when the program is told to.
+    pub shutdown_timeout: Duration,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// Where everything is read from, in the order in which they win conflicts: `manifests` first, because a file of the operator's
+    /// own is written to have its way, then the entries of `registries`.
+    pub registries: Vec<RegistryConfig>,
+}
+
+/// How proxies are served: in plaintext, over mutual TLS, or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XdsConfig {
+    /// Where plaintext is served, if it is. Its clients prove nothing.
+    pub plaintext: Option<SocketAddr>,
+    /// Where mutual TLS is served, if it is.
+    pub tls: Option<XdsTls>,
+    /// What a stream may cost.
+    pub limits: XdsLimits,
+}
+
+/// The mutual TLS of the xDS listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XdsTls {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Whose certificates are used.
+    pub certificates: XdsCertificates,
+}
+
+/// Whose certificates the xDS listener uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum XdsCertificates {
+    /// Those of our own authority, for these names besides the control plane's identity.
+    Authority(ServerNames),
+    /// Somebody else's.
+    Files {
+        /// The server's certificate and those between it and its root, as PEM.
+        certificate: PathBuf,
+        /// The certificate's key, as PEM.
+        key: PathBuf,
+        /// The roots of clients' certificates, as PEM.
+        client_authorities: PathBuf,
+    },
+}
+
+/// What a stream may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct XdsLimits {
+    /// Largest request. The first of a reconnecting proxy lists all that it holds.
+    pub request_bytes_max: usize,
+    /// Responses that can be split are, above this size.
+    pub response_bytes_max: usize,
+    /// A stream that takes none of what is ready for it for so long is ended.
+    pub progress_timeout: Duration,
+    /// How long listeners and routes wait for the acknowledgement of their clusters, and removals for that of listeners and routes.
+    pub make_before_break_timeout: Duration,
+}
+
+/// The API behind the commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+}
+
+/// Where state lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateConfig {
+    /// In a directory.
+    Directory(PathBuf),
+    /// Nowhere: it ends with the process.
+    Memory,
+}
+
+impl StateConfig {
+    /// The socket for calls that only the owner of the state directory may make; none where there is no directory.
+    pub fn admin_socket(&self) -> Option<PathBuf> {
+        match self {
+            Self::Directory(directory) => Some(directory.join("admin.sock")),
+            Self::Memory => None,
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// What.
+    pub level: LogFilter,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// One registry: its place in the mesh, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// Its place in the mesh.
+    pub settings: RegistrySettings,
+    /// Where it is.
+    pub source: RegistrySource,
+}
+
+/// Where a registry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistrySource {
+    /// A file, or a directory of files, with services and machines.
+    Inventory(PathBuf),
+    /// Files and directories with Kubernetes and Gateway API objects.
+    Manifests(Vec<PathBuf>),
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// With everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        read::file(path)
+    }
+
+    /// Reads the text of a configuration file. Its paths are relative to the directory of `path`.
+    ///
+    /// # Errors
+    /// With everything that is wrong with it.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigErrors> {
+        read::text(path, text)
+    }
+}

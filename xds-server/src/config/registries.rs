@@ -1,0 +1,193 @@
+//! The entries of `registries`, and `manifests`.
+
+use std::collections::BTreeMap;
+
+use bowline_document::Node;
+use bowline_identity::TrustDomain;
+use bowline_mesh::{GuardSettings, HostPattern, Hostname, Namespace, RegistryId, RegistrySettings};
+use serde::Deserialize;
+
+use super::fields::{Fields, Report, decoded};
+use super::value::{Share, Span};
+use super::{RegistryConfig, RegistrySource};
+
+/// What a registry's entry takes from the mesh where it says nothing itself.
+pub(super) struct Defaults {
+    pub(super) trust_domain: TrustDomain,
+    pub(super) domain: Hostname,
+}
+
+/// On whom a registry's policies act.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Policies {
+    Own,
+    Mesh,
+}
+
+/// All registries in the order in which they win conflicts.
+pub(super) fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Vec<RegistryConfig> {
+    let mut registries: Vec<_> = manifests(fields, defaults).into_iter().collect();
+    let mut lines: BTreeMap<RegistryId, u32> = BTreeMap::new();
+    for (path, node) in fields.items("registries") {
+        let Some(entry) = entry(node, &path, defaults, fields.report()) else {
+            continue;
+        };
+        let id = &entry.settings.id;
+        let line = node.line_of("name");
+        let name = format!("{path}.name");
+        if *id == RegistryId::manifests() {
+            let message = format!("'{id}' is the name of what `manifests` reads");
+            fields
+                .report()
+                .add(line, name, message, "take another name");
+        } else if let Some(first) = lines.insert(id.clone(), line) {
+            let message = format!("another registry is named '{id}', in line {first}");
+            let hint = "events and state of a registry are kept under its name: take another one";
+            fields.report().add(line, name, message, hint);
+        } else {
+            registries.push(entry);
+        }
+    }
+    registries
+}
+
+/// What `manifests` reads is one registry, whose policies act on all proxies.
+fn manifests(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<RegistryConfig> {
+    let mut paths = Vec::new();
+    for (path, node) in fields.items("manifests") {
+        let report = fields.report();
+        match decoded::<String>(node, &path, report).as_deref() {
+            None => {}
+            Some("") => report.add(node.line(), path, "the path is empty", ""),
+            Some(text) => paths.push(report.resolve(text)),
+        }
+    }
+    if paths.is_empty() {
+        return None;
+    }
+    let mut settings = RegistrySettings::new(
+        RegistryId::manifests(),
+        defaults.trust_domain.clone(),
+        defaults.domain.clone(),
+        default_namespace()?,
+    );
+    settings.policies_for_mesh = true;
+    settings.guard.doubts_updates = true;
+    Some(RegistryConfig {
+        settings,
+        source: RegistrySource::Manifests(paths),
+    })
+}
+
+fn entry(
+    node: &Node,
+    path: &str,
+    defaults: &Defaults,
+    report: &mut Report,
+) -> Option<RegistryConfig> {
+    let mut fields = Fields::of(node, path, ENTRY, report)?;
+    let id = fields.required(
+        "name",
+        "a short name for messages and metrics, such as `vms`",
+        |fields, name| fields.text(name, "vms"),
+    );
+    let namespace = match fields.node("namespace") {
+        Some(_) => fields.text("namespace", "default"),
+        None => default_namespace(),
+    };
+    let domain = match fields.node("domain") {
+        Some(_) => fields.text("domain", "cluster.local"),
+        None => Some(defaults.domain.clone()),
+    };
+    let source = source(&mut fields);
+    let hostname_template = fields.text("hostname_template", "{name}.{namespace}.svc.{domain}");
+    let network = fields.text("network", "vpc-1");
+    let locality = fields.value("locality");
+    let allowed_namespaces = fields.value::<Vec<Namespace>>("namespaces");
+    let allowed_hostnames = fields.value::<Vec<HostPattern>>("hostnames");
+    let policies = fields.value("policies");
+    let guard = fields.fields("guard", GUARD).map(guard);
+
+    let mut settings =
+        RegistrySettings::new(id?, defaults.trust_domain.clone(), domain?, namespace?);
+    settings.hostname_template = hostname_template.unwrap_or_default();
+    settings.network = network.unwrap_or_default();
+    settings.locality = locality.unwrap_or_default();
+    settings.allowed_namespaces = allowed_namespaces;
+    settings.allowed_hostnames = allowed_hostnames;
+    settings.policies_for_mesh = matches!(policies, Some(Policies::Mesh));
+    settings.guard = guard.unwrap_or_default();
+    let source = source?;
+    settings.guard.doubts_updates = match source {
+        RegistrySource::Inventory(_) | RegistrySource::Manifests(_) => true,
+    };
+    Some(RegistryConfig { settings, source })
+}
+
+/// Where the registry is: exactly one field says so.
+fn source(fields: &mut Fields<'_>) -> Option<RegistrySource> {
+    for (name, what) in [
+        ("kubernetes", "Kubernetes clusters"),
+        ("consul", "Consul datacenters"),
+    ] {
+        if fields.node(name).is_some() {
+            fields.wrong(
+                name,
+                format!("this version cannot watch {what} yet"),
+                "it reads machines and services from `inventory: {path: …}`, and Kubernetes and Gateway API objects as files from `manifests`",
+            );
+            return None;
+        }
+    }
+    fields.required(
+        "inventory",
+        "it says where the registry is, such as `inventory: {path: ./inventory.yaml}`",
+        |fields, name| inventory(fields.fields(name, INVENTORY)?),
+    )
+}
+
+fn inventory(mut fields: Fields<'_>) -> Option<RegistrySource> {
+    fields
+        .required(
+            "path",
+            "a file or a directory, such as `./inventory.yaml`",
+            Fields::file,
+        )
+        .map(RegistrySource::Inventory)
+}
+
+fn guard(mut fields: Fields<'_>) -> GuardSettings {
+    let default = GuardSettings::default();
+    let share = fields.text("share", "50%");
+    GuardSettings {
+        endpoints_min: fields
+            .value("endpoints_min")
+            .unwrap_or(default.endpoints_min),
+        share_percent: share.map_or(default.share_percent, |Share(percent)| percent),
+        hold: fields.value("hold").map_or(default.hold, |Span(hold)| hold),
+        doubts_updates: default.doubts_updates,
+    }
+}
+
+fn default_namespace() -> Option<Namespace> {
+    "default".parse().ok()
+}
+
+const ENTRY: &[&str] = &[
+    "name",
+    "inventory",
+    "kubernetes",
+    "consul",
+    "namespace",
+    "hostname_template",
+    "domain",
+    "network",
+    "locality",
+    "namespaces",
+    "hostnames",
+    "policies",
+    "guard",
+];
+const INVENTORY: &[&str] = &["path"];
+const GUARD: &[&str] = &["endpoints_min", "share", "hold"];

@@ -1,0 +1,7 @@
+//! `bowline`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bowline::cli::main()
+}
