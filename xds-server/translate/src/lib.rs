@@ -1,1 +1,57 @@
-//! (skeleton)
+//! From a view of the mesh to Envoy configuration.
+//!
+//! ```text
+//! ServiceView ──service──► ServiceParts ──┐
+//!                         (one a service) ├─► OutboundAssembly ──► Layer (a sidecar's outbound)
+//! EndpointsView ──endpoints──► ClusterLoadAssignments
+//! InboundView ──inbound──► Layer          GatewayView ──gateway──► Layer
+//! ```
+//!
+//! Pure functions: the same view makes the same bytes, on every replica and after every restart. What cannot be expressed becomes
+//! a [`Problem`], and everything else is served all the same. One file an Envoy feature; reading order as below.
+
+use bowline_mesh::Problem;
+
+pub mod name;
+
+mod assembly;
+mod endpoints;
+mod gateway;
+mod inbound;
+mod service;
+
+mod circuit_breaker;
+mod cluster;
+mod dns;
+mod health_check;
+mod http;
+mod listener;
+mod problem;
+mod retry;
+mod route;
+mod tcp;
+mod virtual_outbound;
+mod wire;
+
+pub use assembly::OutboundAssembly;
+pub use endpoints::endpoints;
+pub use gateway::gateway;
+pub use inbound::inbound;
+pub use service::{ServiceParts, service};
+
+/// What was made, and what could not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translated<T> {
+    /// What was made.
+    pub value: T,
+    /// What could not be made as written, in a stable order and without repetitions.
+    pub problems: Vec<Problem>,
+}
+
+impl<T> Translated<T> {
+    fn new(value: T, mut problems: Vec<Problem>) -> Self {
+        problems.sort();
+        problems.dedup();
+        Self { value, problems }
+    }
+}

@@ -1,0 +1,308 @@
+//! Resources that services share: the base, listeners of a port, route configurations, the DNS listener.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use bowline_mesh::{Capture, Hostname, OutboundMode, Problem};
+use bowline_proto::{
+    Message,
+    envoy::config::{
+        core::v3::TrafficDirection,
+        listener::v3::{FilterChain, Listener},
+        route::v3::{RouteConfiguration, VirtualHost, route::Action},
+    },
+};
+use bowline_snapshot::{Body, Resource, ResourceType, Version};
+use bytes::Bytes;
+
+use super::{OutboundAssembly, Subject, Table, whole_listener};
+use crate::{
+    dns,
+    http::{Downstream, Routes, connection_manager},
+    listener::{
+        self, Place, Silence, Socket, any_chain, http_chain, http_inspector, inspect,
+        server_name_chain, tls_inspector,
+    },
+    name, route,
+    service::{ListenerPart, SharedRoutes},
+    tcp::{StreamTarget, tcp_proxy},
+    virtual_outbound::{
+        black_hole_cluster, passthrough_cluster, unknown_destination, virtual_outbound,
+    },
+    wire::field,
+};
+
+/// What an application reads that has asked for a host that no service has. There is no original destination to pass the request on
+/// to: it was sent to this listener. 502 and not 404, which an application would take for an answer of the service.
+const UNKNOWN_HOST: &str = "bowline: no service here has the host and port of this request. \
+    Ask for HOSTNAME:PORT of a service as its registry has them.\n";
+
+/// What an application reads where unknown destinations are refused.
+const REFUSED: &str =
+    "bowline: no registry has this destination, and unknown destinations are refused.\n";
+
+impl OutboundAssembly {
+    /// What is there without any service. Says which shared routes are among it.
+    pub(super) fn add_base(&mut self) -> Option<SharedRoutes> {
+        for cluster in [black_hole_cluster(), passthrough_cluster()] {
+            let resource = Resource::encode(cluster.name.as_str(), &cluster, []);
+            self.layer.upsert(ResourceType::CLUSTER, resource);
+        }
+        match self.capture() {
+            Capture::Transparent => {
+                self.upsert_listener(&virtual_outbound(self.key.families, self.settings.outbound));
+                None
+            }
+            Capture::Explicit => {
+                let place = Place::At(Ipv4Addr::LOCALHOST.into());
+                let port = self.settings.explicit_http_port;
+                let mut http =
+                    listener::listener(place, port, Socket::Bound, TrafficDirection::Outbound);
+                let routes = Routes::Named(name::EXPLICIT_ROUTES.to_owned());
+                let prefix = format!("outbound_{}", http.name);
+                http.filter_chains.push(any_chain(
+                    "http",
+                    connection_manager(&prefix, Downstream::Trusted, routes),
+                ));
+                self.upsert_listener(&http);
+                Some(SharedRoutes::Explicit)
+            }
+        }
+    }
+
+    fn upsert_listener(&mut self, listener: &Listener) {
+        let resource = Resource::encode(listener.name.as_str(), listener, []);
+        self.layer.upsert(ResourceType::LISTENER, resource);
+    }
+
+    /// Puts a route configuration together again from its virtual hosts.
+    pub(super) fn update_routes(&mut self, routes: SharedRoutes) {
+        let (name, is_wanted, unknown) = match routes {
+            SharedRoutes::Explicit => (
+                name::EXPLICIT_ROUTES.to_owned(),
+                true,
+                route::direct_response(502, UNKNOWN_HOST),
+            ),
+            SharedRoutes::Port(port) => {
+                let is_wanted = self.claims.winner(&Subject::Http(port)).is_some();
+                let unknown = match self.settings.outbound {
+                    OutboundMode::PassThrough => {
+                        Action::Route(route::cluster_route(name::PASSTHROUGH_CLUSTER.to_owned()))
+                    }
+                    OutboundMode::Refuse => route::direct_response(502, REFUSED),
+                };
+                (port.to_string(), is_wanted, unknown)
+            }
+        };
+        if !is_wanted {
+            self.layer.remove(ResourceType::ROUTE, &name);
+            self.routes.remove(&routes);
+            return;
+        }
+        let head = RouteConfiguration {
+            name: name.clone(),
+            // Captured requests come with or without a port in their Host; the listener already is that port's. An explicit listener
+            // is that of all ports, and the Host says which.
+            ignore_port_in_host_matching: matches!(routes, SharedRoutes::Port(_)),
+            ..RouteConfiguration::default()
+        };
+        let unknown = VirtualHost {
+            name: "unknown".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: vec![route::catch_all("unknown", unknown)],
+            ..VirtualHost::default()
+        };
+        let head = Bytes::from(
+            [
+                head.encode_to_vec(),
+                field(2, &[&unknown.encode_to_vec()]).to_vec(),
+            ]
+            .concat(),
+        );
+        let table = self.routes.entry(routes).or_insert_with(Table::new);
+        let version = Version::of([&head[..], &table.version().to_bytes()]);
+        let parts = std::iter::once(head).chain(table.parts()).collect();
+        let resource = Resource::new(name, Body::Parts(parts), version, []);
+        self.layer.upsert(ResourceType::ROUTE, resource);
+    }
+
+    /// Puts the listener of a port together again.
+    pub(super) fn update_port(&mut self, port: u16) {
+        match self.capture() {
+            Capture::Explicit => self.update_explicit_port(port),
+            Capture::Transparent => self.update_captured_port(port),
+        }
+    }
+
+    /// One socket for one port: a service with TCP has it for itself, services with TLS share it.
+    fn update_explicit_port(&mut self, port: u16) {
+        let address = Subject::Address(Ipv4Addr::LOCALHOST.into(), port);
+        let place = Place::At(Ipv4Addr::LOCALHOST.into());
+        if port == self.settings.explicit_http_port {
+            let losers: Vec<_> = self
+                .claims
+                .of(&address)
+                .chain(self.claims.of(&Subject::Tls(port)))
+                .cloned()
+                .collect();
+            self.report(&address, &losers, "HTTP requests");
+            return;
+        }
+        let name = name::listener(place.address(), port);
+        let tcp: Vec<Hostname> = self.claims.of(&address).cloned().collect();
+        let tls: Vec<Hostname> = self.claims.of(&Subject::Tls(port)).cloned().collect();
+        let tcp_wins = match (tcp.first(), tls.first()) {
+            (Some(tcp), Some(tls)) => tcp < tls,
+            (tcp, _) => tcp.is_some(),
+        };
+        let losers: Vec<Hostname> = match tcp_wins {
+            true => tcp.iter().skip(1).chain(&tls).cloned().collect(),
+            false => tcp.clone(),
+        };
+        let winner = if tcp_wins { tcp.first() } else { tls.first() };
+        let Some(winner) = winner else {
+            self.layer.remove(ResourceType::LISTENER, &name);
+            self.conflicts.remove(&address);
+            return;
+        };
+        if tcp_wins {
+            if let Some(whole) = self
+                .services
+                .get(winner)
+                .and_then(|parts| whole_listener(parts, &address))
+            {
+                self.layer.upsert(ResourceType::LISTENER, whole);
+            }
+        } else {
+            let mut listener =
+                listener::listener(place, port, Socket::Bound, TrafficDirection::Outbound);
+            listener.filter_chains = self.server_name_chains(port, &tls);
+            inspect(&mut listener, vec![tls_inspector()], Silence::IsWaitedFor);
+            self.upsert_listener(&listener);
+        }
+        let winner = winner.to_string();
+        self.report(&address, &losers, &winner);
+    }
+
+    /// What goes to a port on an address that has no listener of its own.
+    fn update_captured_port(&mut self, port: u16) {
+        let place = Place::Everywhere(self.key.families);
+        let http = self.claims.winner(&Subject::Http(port)).is_some();
+        let bytes = self.claims.winner(&Subject::Bytes(port)).cloned();
+        let tls: Vec<Hostname> = self.claims.of(&Subject::Tls(port)).cloned().collect();
+        self.report_losers(&Subject::Bytes(port));
+        let name = name::listener(place.address(), port);
+        if !http && bytes.is_none() && tls.is_empty() {
+            self.layer.remove(ResourceType::LISTENER, &name);
+            return;
+        }
+        let mut listener =
+            listener::listener(place, port, Socket::HandedOver, TrafficDirection::Outbound);
+        let mut inspectors = Vec::new();
+        if http || !tls.is_empty() {
+            inspectors.push(tls_inspector());
+        }
+        if http {
+            let routes = Routes::Named(port.to_string());
+            let filter =
+                connection_manager(&format!("outbound_{name}"), Downstream::Trusted, routes);
+            listener.filter_chains.push(http_chain("http", filter));
+            inspectors.push(http_inspector());
+        }
+        listener
+            .filter_chains
+            .extend(self.server_name_chains(port, &tls));
+        listener.default_filter_chain = Some(
+            match bytes
+                .as_ref()
+                .and_then(|hostname| self.bytes_cluster(hostname, port))
+            {
+                // Whatever the address: a headless service has as many as endpoints, and its cluster sends each connection to its own.
+                Some(cluster) => any_chain(
+                    "tcp",
+                    tcp_proxy(&cluster, StreamTarget::Cluster(cluster.to_string())),
+                ),
+                None => unknown_destination(self.settings.outbound),
+            },
+        );
+        if !inspectors.is_empty() {
+            // Where nothing but HTTP and TLS is expected, a client that is silent at first (a connection made in advance) must not
+            // be taken for bytes and sent to an address that nobody has.
+            let silence = if bytes.is_some() {
+                Silence::IsBytes
+            } else {
+                Silence::IsWaitedFor
+            };
+            inspect(&mut listener, inspectors, silence);
+        }
+        self.upsert_listener(&listener);
+    }
+
+    fn bytes_cluster(&self, hostname: &Hostname, of_port: u16) -> Option<Arc<str>> {
+        self.services
+            .get(hostname)?
+            .listeners
+            .iter()
+            .find_map(|part| match part {
+                ListenerPart::Bytes { port, cluster } if *port == of_port => Some(cluster.clone()),
+                ListenerPart::Whole { .. }
+                | ListenerPart::Http { .. }
+                | ListenerPart::Bytes { .. }
+                | ListenerPart::Tls { .. } => None,
+            })
+    }
+
+    /// A chain for each service, with those of its server names that it has.
+    fn server_name_chains(&self, of_port: u16, services: &[Hostname]) -> Vec<FilterChain> {
+        let mut chains = Vec::new();
+        for hostname in services {
+            let parts = self
+                .services
+                .get(hostname)
+                .map(|parts| parts.listeners.as_slice());
+            for part in parts.unwrap_or_default() {
+                let ListenerPart::Tls {
+                    port,
+                    server_names,
+                    cluster,
+                } = part
+                else {
+                    continue;
+                };
+                if *port != of_port {
+                    continue;
+                }
+                let won: Vec<String> = server_names
+                    .iter()
+                    .filter(|(name, _)| {
+                        self.claims
+                            .winner(&Subject::ServerName(of_port, name.clone()))
+                            == Some(hostname)
+                    })
+                    .map(|(name, _)| name.to_string())
+                    .collect();
+                if !won.is_empty() {
+                    let filter = tcp_proxy(cluster, StreamTarget::Cluster(cluster.to_string()));
+                    chains.push(server_name_chain(cluster, won, filter));
+                }
+            }
+        }
+        chains
+    }
+
+    fn report(&mut self, subject: &Subject, losers: &[Hostname], winner: &str) {
+        let problems: Vec<Problem> = losers
+            .iter()
+            .map(|loser| self.conflict(subject, loser, winner))
+            .collect();
+        if problems.is_empty() {
+            self.conflicts.remove(subject);
+        } else {
+            self.conflicts.insert(subject.clone(), problems);
+        }
+    }
+
+    pub(super) fn update_dns_listener(&mut self) {
+        let resource = dns::listener(self.dns.parts().collect(), self.dns.version());
+        self.layer.upsert(ResourceType::LISTENER, resource);
+    }
+}

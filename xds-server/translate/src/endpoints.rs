@@ -1,0 +1,322 @@
+//! ClusterLoadAssignments: where a service is served, and in which order of preference.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bowline_mesh::{
+    Address, Balancing, Code, Endpoint, EndpointGroups, Health, IpFamilies, Locality, MergedPort,
+    MergedService, Network, Problem, RegistryId,
+    view::{EndpointsView, ServiceView},
+};
+use bowline_proto::envoy::config::{
+    core::v3::{self as core, HealthStatus, Pipe},
+    endpoint::v3::{
+        ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints,
+        lb_endpoint,
+    },
+};
+use bowline_snapshot::{Origin, Resource};
+
+use crate::{Translated, listener::plain_socket_address, name, problem::Report};
+
+/// One ClusterLoadAssignment for each port of the service, named like its cluster. A port without endpoints has an empty one, so that
+/// its cluster does not wait for it.
+pub fn endpoints(view: &EndpointsView) -> Translated<Vec<Resource>> {
+    let EndpointsView {
+        service,
+        groups,
+        network,
+        locality,
+        families,
+    } = view;
+    let reach = Reach {
+        network: Some(network),
+        families: *families,
+        names: Names::AreLeftOut,
+    };
+    let mut problems = Vec::new();
+    let origins = origins(service);
+    let resources = service
+        .ports
+        .iter()
+        .map(|port| {
+            let assignment = assignment(
+                service,
+                port,
+                groups,
+                reach,
+                locality.as_ref(),
+                &mut problems,
+            );
+            Resource::encode(
+                assignment.cluster_name.as_str(),
+                &assignment,
+                origins.clone(),
+            )
+        })
+        .collect();
+    Translated::new(resources, problems)
+}
+
+/// The objects that a service is made from, as people would name them.
+pub(crate) fn origins(service: &MergedService) -> Arc<[Origin]> {
+    service
+        .origins
+        .iter()
+        .map(|key| key.to_string().into())
+        .collect()
+}
+
+/// The endpoints of a cluster that holds them itself.
+///
+/// All proxies share it, wherever they stand: preference of the caller's zone needs EDS, and endpoints of all networks are in it.
+pub(crate) fn inline(
+    view: &ServiceView,
+    port: &MergedPort,
+    problems: &mut Vec<Problem>,
+) -> ClusterLoadAssignment {
+    let service = &view.service;
+    let none = EndpointGroups::default();
+    let groups = view.inline_endpoints.as_ref().unwrap_or(&none);
+    if service.balancing.looks_at_locality() {
+        problems.push(
+            Report {
+                code: Code::NotTranslatable,
+                object: service.origins.first(),
+                field: "balancing",
+                message: format!(
+                    "{} has endpoints with DNS names, for which proxies have no preference",
+                    service.hostname
+                ),
+                meanwhile: "all endpoints are used alike",
+                hint: "give all its endpoints addresses, or take the preference out",
+            }
+            .warning(),
+        );
+    }
+    let reach = Reach {
+        network: None,
+        families: view.families,
+        names: Names::AreResolved,
+    };
+    assignment(service, port, groups, reach, None, problems)
+}
+
+/// What a caller can connect to.
+#[derive(Clone, Copy)]
+struct Reach<'a> {
+    /// `None` where it is not known.
+    network: Option<&'a Network>,
+    families: IpFamilies,
+    names: Names,
+}
+
+/// Whether the cluster resolves DNS names. Such a cluster cannot have unix sockets, and the other cannot have names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    AreResolved,
+    AreLeftOut,
+}
+
+/// An endpoint with where it serves one port.
+struct Placed<'a> {
+    endpoint: &'a Endpoint,
+    port: u16,
+}
+
+fn assignment(
+    service: &MergedService,
+    port: &MergedPort,
+    groups: &EndpointGroups,
+    reach: Reach<'_>,
+    locality: Option<&Locality>,
+    problems: &mut Vec<Problem>,
+) -> ClusterLoadAssignment {
+    let mut unreachable = BTreeSet::new();
+    // Envoy refuses an assignment with the same address twice. The first in order of keys wins, not who came first.
+    let mut seen = BTreeSet::new();
+    let mut by_locality: BTreeMap<(u32, &Locality), Vec<Placed<'_>>> = BTreeMap::new();
+    for (key, group) in groups {
+        for endpoint in &group.endpoints {
+            let Some(port) = served_at(service, port, &key.registry, endpoint) else {
+                continue;
+            };
+            match reachable(endpoint, reach) {
+                Reachable::Yes => {}
+                Reachable::No => continue,
+                Reachable::NotFromHere(why) => {
+                    unreachable.insert(why);
+                    continue;
+                }
+            }
+            if seen.insert((&endpoint.address, port)) {
+                let rank = preference(service.balancing, locality, &endpoint.locality);
+                by_locality
+                    .entry((rank, &endpoint.locality))
+                    .or_default()
+                    .push(Placed { endpoint, port });
+            }
+        }
+    }
+    problems.extend(unreachable.into_iter().map(|why| {
+        Report {
+            code: Code::Unreachable,
+            object: service.origins.first(),
+            field: "",
+            message: format!("endpoints of {} {why}", service.hostname),
+            meanwhile: "callers there use the endpoints that they can reach",
+            hint: "run instances where the callers are, or correct the endpoints' network or address",
+        }
+        .warning()
+    }));
+    ClusterLoadAssignment {
+        cluster_name: name::outbound_cluster(port.port.number, &service.hostname),
+        endpoints: localities(by_locality),
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+/// The port at which an endpoint serves; `None` where it does not, or is taken out by its weight.
+fn served_at(
+    service: &MergedService,
+    port: &MergedPort,
+    registry: &RegistryId,
+    endpoint: &Endpoint,
+) -> Option<u16> {
+    if endpoint.weight == 0 {
+        return None;
+    }
+    match endpoint.address {
+        Address::Unix(_) => Some(0),
+        Address::Ip(_) | Address::Dns(_) => service.endpoint_port(port, registry, endpoint),
+    }
+}
+
+enum Reachable {
+    Yes,
+    /// As it should be: the other family of a service that has both, for example.
+    No,
+    NotFromHere(String),
+}
+
+fn reachable(endpoint: &Endpoint, reach: Reach<'_>) -> Reachable {
+    if let Some(network) = reach.network
+        && *network != endpoint.network
+    {
+        return Reachable::NotFromHere(format!(
+            "are in the {}, out of reach of the {}",
+            called(&endpoint.network),
+            called(network)
+        ));
+    }
+    match (&endpoint.address, reach.names) {
+        (Address::Ip(address), _) if reach.families.reach(*address) => Reachable::Yes,
+        (Address::Ip(_), _) | (Address::Dns(_), Names::AreLeftOut) => Reachable::No,
+        (Address::Dns(_), Names::AreResolved) | (Address::Unix(_), Names::AreLeftOut) => {
+            Reachable::Yes
+        }
+        (Address::Unix(path), Names::AreResolved) => Reachable::NotFromHere(format!(
+            "have DNS names, with which the socket {path} cannot be mixed"
+        )),
+    }
+}
+
+fn called(network: &Network) -> String {
+    match network.as_str() {
+        "" => "default network".to_owned(),
+        name => format!("network {name}"),
+    }
+}
+
+/// How good a place is for a caller: 0 is best. May have gaps.
+fn preference(balancing: Balancing, caller: Option<&Locality>, endpoint: &Locality) -> u32 {
+    let Some(caller) = caller.filter(|caller| !caller.region.is_empty()) else {
+        return 0;
+    };
+    let is_same_region = caller.region == endpoint.region;
+    let is_same_zone = is_same_region && caller.zone == endpoint.zone && !caller.zone.is_empty();
+    match balancing {
+        Balancing::Everywhere | Balancing::ByAddress => 0,
+        Balancing::PreferRegion => u32::from(!is_same_region),
+        Balancing::PreferZone if is_same_zone => 0,
+        Balancing::PreferZone if is_same_region => 1,
+        Balancing::PreferZone => 2,
+    }
+}
+
+fn localities(
+    by_locality: BTreeMap<(u32, &Locality), Vec<Placed<'_>>>,
+) -> Vec<LocalityLbEndpoints> {
+    let total: u64 = by_locality
+        .values()
+        .flatten()
+        .map(|placed| u64::from(placed.endpoint.weight))
+        .sum();
+    // Sums of weights must fit into 32 bits; half of them leaves room for what rounding up adds.
+    let divisor = total / (u64::from(u32::MAX) / 2) + 1;
+    let scaled =
+        |weight: u32| u32::try_from(u64::from(weight).div_ceil(divisor)).unwrap_or(u32::MAX);
+    // Envoy refuses priorities with gaps.
+    let ranks: BTreeSet<u32> = by_locality.keys().map(|(rank, _)| *rank).collect();
+    let priorities: BTreeMap<u32, u32> = ranks.into_iter().zip(0..).collect();
+    by_locality
+        .into_iter()
+        .map(|((rank, locality), placed)| LocalityLbEndpoints {
+            locality: Some(core::Locality {
+                region: locality.region.to_string(),
+                zone: locality.zone.to_string(),
+                sub_zone: locality.subzone.to_string(),
+            }),
+            priority: priorities.get(&rank).copied().unwrap_or_default(),
+            // Envoy looks at it only where it balances by locality; gRPC drops a locality that has none.
+            load_balancing_weight: Some(
+                placed
+                    .iter()
+                    .map(|placed| scaled(placed.endpoint.weight))
+                    .sum(),
+            ),
+            lb_endpoints: placed
+                .into_iter()
+                .map(|Placed { endpoint, port }| {
+                    lb_endpoint(endpoint, port, scaled(endpoint.weight))
+                })
+                .collect(),
+            ..LocalityLbEndpoints::default()
+        })
+        .collect()
+}
+
+fn lb_endpoint(endpoint: &Endpoint, port: u16, weight: u32) -> LbEndpoint {
+    let address = match &endpoint.address {
+        Address::Ip(ip) => {
+            core::address::Address::SocketAddress(plain_socket_address(&ip.to_string(), port))
+        }
+        Address::Dns(host) => {
+            core::address::Address::SocketAddress(plain_socket_address(host.as_str(), port))
+        }
+        Address::Unix(path) => core::address::Address::Pipe(Pipe {
+            path: path.to_string(),
+            ..Pipe::default()
+        }),
+    };
+    let health = match endpoint.health {
+        Health::Healthy => HealthStatus::Healthy,
+        Health::Degraded => HealthStatus::Degraded,
+        Health::Draining => HealthStatus::Draining,
+        Health::Unhealthy => HealthStatus::Unhealthy,
+        Health::Unknown => HealthStatus::Unknown,
+    };
+    LbEndpoint {
+        health_status: health.into(),
+        load_balancing_weight: Some(weight),
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(EnvoyEndpoint {
+            address: Some(core::Address {
+                address: Some(address),
+            }),
+            ..EnvoyEndpoint::default()
+        })),
+        ..LbEndpoint::default()
+    }
+}

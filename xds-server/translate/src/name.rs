@@ -1,0 +1,50 @@
+//! Names of resources: the ones that dashboards and people know from Istio.
+
+use std::net::IpAddr;
+
+use bowline_mesh::Hostname;
+
+/// Sends a connection where it wanted to go.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+/// Has no endpoints: closes connections, refuses requests.
+pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
+/// Sends a connection that came to the workload on to the port that it came to, whatever listens there.
+pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
+/// Where iptables redirects what goes out.
+pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
+/// Where iptables redirects what comes in.
+pub const VIRTUAL_INBOUND: &str = "virtualInbound";
+/// Answers DNS queries for services with a virtual address.
+pub const DNS_LISTENER: &str = "dns_127.0.0.1_15053";
+/// The route configuration of explicit listeners.
+pub const EXPLICIT_ROUTES: &str = "http";
+/// No cluster has this name. Requests for it are answered as [`crate`]'s routes say for clusters that are not there: with 500.
+pub const UNRESOLVED_CLUSTER: &str = "unresolved";
+
+/// The cluster of a service's port: `outbound|80||cart.shop.svc.cluster.local`.
+pub fn outbound_cluster(port: u16, hostname: &Hostname) -> String {
+    format!("outbound|{port}||{hostname}")
+}
+
+/// The cluster of a workload's own port: `inbound|8080||`.
+pub fn inbound_cluster(port: u16) -> String {
+    format!("inbound|{port}||")
+}
+
+/// A listener on an address: `10.0.0.1_80`, `[::1]_80`.
+pub fn listener(address: IpAddr, port: u16) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}_{port}"),
+        IpAddr::V6(address) => format!("[{address}]_{port}"),
+    }
+}
+
+/// The route configuration of one sniffed port of a service: `cart.shop.svc.cluster.local:80`.
+pub fn sniffed_routes(hostname: &Hostname, port: u16) -> String {
+    format!("{hostname}:{port}")
+}
+
+/// The route configuration of a gateway's HTTP port: `http.80`.
+pub fn gateway_routes(port: u16) -> String {
+    format!("http.{port}")
+}
