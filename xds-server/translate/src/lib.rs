@@ -12,6 +12,7 @@
 
 use bowline_mesh::Problem;
 
+pub mod layers;
 pub mod name;
 
 mod assembly;
@@ -32,6 +33,9 @@ mod route;
 mod tcp;
 mod virtual_outbound;
 mod wire;
+
+#[cfg(test)]
+mod testing;
 
 pub use assembly::OutboundAssembly;
 pub use endpoints::endpoints;

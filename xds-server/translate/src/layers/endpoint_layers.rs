@@ -47,9 +47,14 @@ impl EndpointLayers {
             let mut seen = SeenAlike::default();
             let mut names: Arc<[Arc<str>]> = Arc::new([]);
             for (key, layer) in &mut self.layers {
-                let Some(view) = EndpointsView::new(mesh, key, hostname) else { continue };
+                let Some(view) = EndpointsView::new(mesh, key, hostname) else {
+                    continue;
+                };
                 let resources = seen.resources(view);
-                names = resources.iter().map(|resource| resource.name().clone()).collect();
+                names = resources
+                    .iter()
+                    .map(|resource| resource.name().clone())
+                    .collect();
                 for resource in resources {
                     if layer.upsert(ResourceType::ENDPOINT, resource.clone()) {
                         update.changed.insert(key.clone());
@@ -64,7 +69,9 @@ impl EndpointLayers {
                 self.names.insert(hostname.clone(), names.clone())
             };
             let gone = before.iter().flat_map(|before| before.iter());
-            update.stale.extend(gone.filter(|name| !names.contains(name)).cloned());
+            update
+                .stale
+                .extend(gone.filter(|name| !names.contains(name)).cloned());
         }
         update
     }
@@ -72,7 +79,8 @@ impl EndpointLayers {
     /// Builds the layer of a key from nothing, or from that of a key which differs in locality only. For another thread: it may
     /// take long where there are many services.
     pub fn build(mesh: &Mesh, key: &EndpointsKey, like: Option<(&EndpointsKey, &Layer)>) -> Layer {
-        let like = like.filter(|(other, _)| other.network == key.network && other.families == key.families);
+        let like = like
+            .filter(|(other, _)| other.network == key.network && other.families == key.families);
         let mut layer = like.map(|(_, layer)| layer.clone()).unwrap_or_default();
         for service in mesh.services() {
             if like.is_some() && !service.balancing.looks_at_locality() {
@@ -94,12 +102,15 @@ impl EndpointLayers {
                 .of_type(ResourceType::ENDPOINT)
                 .iter()
                 .filter_map(|resource| Some((hostname_of(resource)?, resource.name().clone())))
-                .fold(BTreeMap::<Hostname, Vec<Arc<str>>>::new(), |mut names, (hostname, name)| {
-                    names.entry(hostname).or_default().push(name);
-                    names
-                })
+                .fold(
+                    BTreeMap::<Hostname, Vec<Arc<str>>>::new(),
+                    |mut names, (hostname, name)| {
+                        names.entry(hostname).or_default().push(name);
+                        names
+                    },
+                )
                 .into_iter()
-                .map(|(hostname, names)| (hostname, names.into()))
+                .map(|(hostname, names)| (hostname, Arc::from(names)))
                 .collect();
         }
         self.layers.insert(key, layer);
@@ -167,12 +178,18 @@ impl SeenAlike {
             self.0.push((view, translated));
             self.0.len() - 1
         });
-        self.0.get(index).map(|(_, translated)| translated.value.as_slice()).unwrap_or_default()
+        self.0
+            .get(index)
+            .map(|(_, translated)| translated.value.as_slice())
+            .unwrap_or_default()
     }
 
     fn into_problems(self) -> Vec<Problem> {
-        let mut problems: Vec<_> =
-            self.0.into_iter().flat_map(|(_, translated)| translated.problems).collect();
+        let mut problems: Vec<_> = self
+            .0
+            .into_iter()
+            .flat_map(|(_, translated)| translated.problems)
+            .collect();
         problems.sort();
         problems.dedup();
         problems

@@ -47,14 +47,18 @@ impl StructureLayers {
                     Role::Gateway(ref name) => {
                         let is_new = !self.gateways.contains_key(outbound);
                         if is_new || changed.gateways.contains(name) {
-                            layers.extend(self.follow_gateway(mesh, outbound).map(|layer| (key.clone(), layer)));
+                            layers.extend(
+                                self.follow_gateway(mesh, outbound)
+                                    .map(|layer| (key.clone(), layer)),
+                            );
                         }
                     }
                 },
                 ViewKey::Inbound(of_workload) => {
                     if !self.inbound.contains(of_workload) {
                         self.inbound.insert(of_workload.clone());
-                        let Translated { value, problems } = inbound(&InboundView::new(mesh, of_workload));
+                        let Translated { value, problems } =
+                            inbound(&InboundView::new(mesh, of_workload));
                         self.note(key.clone(), problems);
                         layers.push((key.clone(), value));
                     }
@@ -69,8 +73,10 @@ impl StructureLayers {
     /// What could not be made as written.
     pub fn problems(&self) -> Vec<Problem> {
         let of_services = self.service_problems.values().flatten();
-        let mut problems: Vec<_> =
-            of_services.chain(self.layer_problems.values().flatten()).cloned().collect();
+        let mut problems: Vec<_> = of_services
+            .chain(self.layer_problems.values().flatten())
+            .cloned()
+            .collect();
         problems.sort();
         problems.dedup();
         problems
@@ -86,9 +92,12 @@ impl StructureLayers {
 
     /// Forgets layers that nobody uses.
     pub fn retain(&mut self, is_used: impl Fn(&ViewKey) -> bool) {
-        self.sidecars.retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
-        self.gateways.retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
-        self.inbound.retain(|key| is_used(&ViewKey::Inbound(key.clone())));
+        self.sidecars
+            .retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
+        self.gateways
+            .retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
+        self.inbound
+            .retain(|key| is_used(&ViewKey::Inbound(key.clone())));
         self.layer_problems.retain(|key, _| is_used(key));
         if self.sidecars.is_empty() {
             self.service_problems.clear();
@@ -96,14 +105,21 @@ impl StructureLayers {
     }
 
     /// Brings the changed services into all sidecars' assemblies.
-    fn follow_services(&mut self, mesh: &Mesh, changed: &Changed, layers: &mut Vec<(ViewKey, Layer)>) {
+    fn follow_services(
+        &mut self,
+        mesh: &Mesh,
+        changed: &Changed,
+        layers: &mut Vec<(ViewKey, Layer)>,
+    ) {
         if changed.services.is_empty() || self.sidecars.is_empty() {
             return;
         }
         for hostname in &changed.services {
             let mut seen = SeenAlike::default();
             for (key, assembly) in &mut self.sidecars {
-                let Role::Sidecar(capture) = key.role else { continue };
+                let Role::Sidecar(capture) = key.role else {
+                    continue;
+                };
                 let view = ServiceView::new(mesh, key, hostname);
                 assembly.set(hostname, view.map(|view| seen.parts(view, capture)));
             }
@@ -125,11 +141,14 @@ impl StructureLayers {
             .iter()
             .find(|(other, _)| other.role == key.role && other.families == key.families);
         let (like, mut assembly) = match like {
-            Some((like, assembly)) => (Some(like.clone()), assembly.for_key(key)),
+            Some((like, assembly)) => (Some(like.clone()), assembly.for_key(mesh.settings(), key)),
             None => (None, OutboundAssembly::new(mesh.settings(), key)),
         };
         for service in mesh.services() {
-            if like.as_ref().is_some_and(|like| !ServiceView::may_differ(mesh, like, key, service)) {
+            if like
+                .as_ref()
+                .is_some_and(|like| !ServiceView::may_differ(mesh, like, key, service))
+            {
                 continue;
             }
             let hostname = &service.hostname;
@@ -169,7 +188,11 @@ fn note_layer(all: &mut BTreeMap<ViewKey, Vec<Problem>>, key: ViewKey, problems:
     }
 }
 
-fn note_service(all: &mut BTreeMap<Hostname, Vec<Problem>>, hostname: &Hostname, problems: Vec<Problem>) {
+fn note_service(
+    all: &mut BTreeMap<Hostname, Vec<Problem>>,
+    hostname: &Hostname,
+    problems: Vec<Problem>,
+) {
     if problems.is_empty() {
         all.remove(hostname);
     } else {
@@ -183,19 +206,32 @@ struct SeenAlike(Vec<(ServiceView, Capture, Translated<Arc<ServiceParts>>)>);
 
 impl SeenAlike {
     fn parts(&mut self, view: ServiceView, capture: Capture) -> Arc<ServiceParts> {
-        let known = self.0.iter().find(|(seen, by, _)| *by == capture && *seen == view);
+        let known = self
+            .0
+            .iter()
+            .find(|(seen, by, _)| *by == capture && *seen == view);
         if let Some((_, _, translated)) = known {
             return translated.value.clone();
         }
         let Translated { value, problems } = service(&view, capture);
         let value = Arc::new(value);
-        self.0.push((view, capture, Translated { value: value.clone(), problems }));
+        self.0.push((
+            view,
+            capture,
+            Translated {
+                value: value.clone(),
+                problems,
+            },
+        ));
         value
     }
 
     fn into_problems(self) -> Vec<Problem> {
-        let mut problems: Vec<_> =
-            self.0.into_iter().flat_map(|(_, _, translated)| translated.problems).collect();
+        let mut problems: Vec<_> = self
+            .0
+            .into_iter()
+            .flat_map(|(_, _, translated)| translated.problems)
+            .collect();
         problems.sort();
         problems.dedup();
         problems
