@@ -1,1 +1,50 @@
-//! (skeleton)
+//! Kubernetes' own kinds and the Gateway API's as objects of the mesh.
+//!
+//! Objects are read one by one, from files ([`Manifests`]) or from an API server, into types that hold only what is used
+//! ([`Manifest`]); [`convert`](convert()) turns each into objects of the mesh and Problems, knowing of other objects only what
+//! [`References`] says. A field that is valid but not honoured is a Problem, never silence.
+//!
+//! Reading order: [`ManifestKind`] (the closed list), [`convert`](convert()), one kind's file, and for files: `file` (one file's
+//! objects), [`read`](read()) (what changed), [`Manifests`] (watching).
+
+mod backend;
+mod convert;
+mod endpoint_slice;
+mod file;
+mod filter;
+mod gateway;
+mod gateway_class;
+mod header;
+mod hostname;
+mod http_route;
+mod kind;
+mod matching;
+mod metadata;
+mod namespace;
+mod parent;
+mod read;
+mod reference_grant;
+mod references;
+mod regex;
+mod report;
+mod service;
+mod stream_route;
+mod tcp_route;
+mod tls_route;
+mod watch;
+
+pub use convert::{Context, Converted, convert};
+pub use endpoint_slice::EndpointSlice;
+pub use gateway::Gateway;
+pub use gateway_class::GatewayClass;
+pub use http_route::HttpRoute;
+pub use kind::{Manifest, ManifestKind};
+pub use metadata::{ManifestName, ManifestNameError, Metadata};
+pub use namespace::Namespace;
+pub use read::{State, read};
+pub use reference_grant::ReferenceGrant;
+pub use references::{PodFacts, References};
+pub use service::Service;
+pub use tcp_route::TcpRoute;
+pub use tls_route::TlsRoute;
+pub use watch::Manifests;

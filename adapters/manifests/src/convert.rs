@@ -1,0 +1,133 @@
+//! From one manifest to objects of the mesh. Pure, and the same for files and for an API server's objects.
+
+use std::sync::Arc;
+
+use bowline_mesh::{
+    Hostname, Namespace, Object, ObjectKey, Problem, RegistrySettings, Source, Spec,
+};
+
+use crate::{
+    Manifest, ManifestKind, ManifestName, References,
+    report::{Field, Report},
+};
+
+/// What a conversion knows besides the object itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The registry's place in the mesh.
+    pub settings: &'a RegistrySettings,
+    /// What other objects say.
+    pub references: &'a References,
+}
+
+/// What one manifest becomes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Converted {
+    /// Its objects, which may be none; `None` if it is invalid, and its last good version should stay.
+    pub objects: Option<Vec<Object>>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// Converts an object.
+pub fn convert(
+    name: &ManifestName,
+    manifest: &Manifest,
+    source: &Source,
+    context: Context<'_>,
+) -> Converted {
+    let scope = Scope {
+        context,
+        kind: name.kind,
+        namespace: name
+            .namespace
+            .as_ref()
+            .unwrap_or(&context.settings.namespace),
+        name: &name.name,
+        source,
+    };
+    let mut report = Report::new(object_key(name, context.settings), source);
+    let objects = manifest.objects(&scope, &mut report);
+    let (problems, is_valid) = report.finish();
+    Converted {
+        objects: is_valid.then_some(objects),
+        problems,
+    }
+}
+
+/// The object of the mesh that problems of a manifest are about.
+pub(crate) fn object_key(name: &ManifestName, settings: &RegistrySettings) -> Option<ObjectKey> {
+    Some(ObjectKey {
+        registry: settings.id.clone(),
+        partition: None,
+        kind: name.kind.object_kind()?,
+        namespace: name.namespace.clone()?,
+        name: object_name(name.kind, &name.name),
+    })
+}
+
+/// The two kinds that become stream routes may have objects of the same name. `:` is in no name of Kubernetes.
+fn object_name(kind: ManifestKind, name: &Arc<str>) -> Arc<str> {
+    match kind {
+        ManifestKind::TcpRoute => format!("{name}:tcp").into(),
+        ManifestKind::TlsRoute => format!("{name}:tls").into(),
+        ManifestKind::Namespace
+        | ManifestKind::Service
+        | ManifestKind::EndpointSlice
+        | ManifestKind::GatewayClass
+        | ManifestKind::Gateway
+        | ManifestKind::ReferenceGrant
+        | ManifestKind::HttpRoute => name.clone(),
+    }
+}
+
+/// Where the object that is converted stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) context: Context<'a>,
+    pub(crate) kind: ManifestKind,
+    /// Its own, or the registry's where it has none.
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) name: &'a Arc<str>,
+    source: &'a Source,
+}
+
+impl Scope<'_> {
+    /// The object that the manifest becomes.
+    pub(crate) fn object(&self, spec: Spec) -> Object {
+        self.object_named(object_name(self.kind, self.name), spec)
+    }
+
+    /// A further object that the manifest becomes.
+    pub(crate) fn object_named(&self, name: Arc<str>, spec: Spec) -> Object {
+        Object::new(
+            self.context.settings.id.clone(),
+            None,
+            self.namespace.clone(),
+            name,
+            self.source.clone(),
+            spec,
+        )
+    }
+
+    /// The hostname of a service in a namespace.
+    pub(crate) fn hostname(
+        &self,
+        name: &str,
+        namespace: &Namespace,
+        field: &Field<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Hostname> {
+        match self.context.settings.hostname(name, namespace) {
+            Ok(hostname) => Some(hostname),
+            Err(error) => {
+                report.invalid(
+                    field,
+                    error.to_string(),
+                    "give the service a name of letters, digits and '-'",
+                );
+                None
+            }
+        }
+    }
+}

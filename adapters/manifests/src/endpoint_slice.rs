@@ -1,0 +1,267 @@
+//! EndpointSlices.
+//!
+//! Hints say for which zones an endpoint is meant; callers choose by their own locality instead, and over all slices of a service.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use bowline_mesh::{
+    Address, Code, Endpoint as MeshEndpoint, EndpointGroup, Health, Locality, Object, Spec,
+};
+use serde::Deserialize;
+
+use crate::{
+    Metadata, PodFacts,
+    convert::Scope,
+    metadata::{null_is_default, shortened},
+    report::{Field, Report},
+    service::Transport,
+};
+
+/// Fields that mean nothing here.
+pub(crate) const IGNORED: &[&str] = &[
+    "endpoints[].hostname",
+    "endpoints[].nodeName",
+    "endpoints[].hints",
+    "endpoints[].deprecatedTopology",
+    "endpoints[].targetRef.apiVersion",
+    "endpoints[].targetRef.fieldPath",
+    "endpoints[].targetRef.resourceVersion",
+    "endpoints[].targetRef.uid",
+    "ports[].appProtocol",
+];
+
+/// The label that names the service of a slice.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// An EndpointSlice, as far as it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointSlice {
+    pub(crate) metadata: Metadata,
+    address_type: AddressType,
+    #[serde(default, deserialize_with = "null_is_default")]
+    endpoints: Vec<Endpoint>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    ports: Vec<EndpointPort>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum AddressType {
+    #[serde(rename = "IPv4")]
+    Ipv4,
+    #[serde(rename = "IPv6")]
+    Ipv6,
+    #[serde(rename = "FQDN")]
+    Fqdn,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint {
+    addresses: Vec<String>,
+    #[serde(default)]
+    conditions: Conditions,
+    zone: Option<String>,
+    target_ref: Option<TargetRef>,
+}
+
+/// Kubernetes: a condition that is not given is ready, serves as it is ready, and is not terminating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct TargetRef {
+    kind: Option<String>,
+    name: Option<Arc<str>>,
+    namespace: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct EndpointPort {
+    #[serde(default)]
+    name: Option<Arc<str>>,
+    port: Option<u16>,
+    #[serde(default)]
+    protocol: Option<Transport>,
+}
+
+impl Conditions {
+    fn health(self) -> Health {
+        let ready = self.ready.unwrap_or(true);
+        let serving = self.serving.unwrap_or(ready);
+        match (ready, serving, self.terminating.unwrap_or(false)) {
+            (true, _, false) => Health::Healthy,
+            (_, true, true) => Health::Draining,
+            (false, _, false) | (_, false, true) => Health::Unhealthy,
+        }
+    }
+}
+
+pub(crate) fn objects(
+    slice: &EndpointSlice,
+    scope: &Scope<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Object> {
+    let labels = Field::root("metadata");
+    let labels = labels.key("labels");
+    let Some(service) = slice.metadata.labels.get(SERVICE_LABEL) else {
+        report.warning(
+            Code::UnresolvedReference,
+            &labels,
+            "the slice belongs to no service",
+            "its endpoints are not in the mesh",
+            "give it the label kubernetes.io/service-name",
+        );
+        return Vec::new();
+    };
+    let Some(service) = scope.hostname(service, scope.namespace, &labels, report) else {
+        return Vec::new();
+    };
+    let ports = ports(&slice.ports, report);
+    let mut endpoints = Vec::with_capacity(slice.endpoints.len());
+    let field = Field::root("endpoints");
+    for (index, endpoint) in slice.endpoints.iter().enumerate() {
+        let field = field.index(index);
+        let Some(address) = address(endpoint, slice.address_type, &field, report) else {
+            continue;
+        };
+        let pod = pod(endpoint, scope).cloned().unwrap_or_default();
+        endpoints.push(MeshEndpoint {
+            address,
+            ports: ports.clone(),
+            locality: locality(endpoint, &pod, scope),
+            network: scope.context.settings.network.clone(),
+            labels: pod.labels,
+            weight: 1,
+            health: endpoint.conditions.health(),
+            identity: pod.identity,
+        });
+    }
+    vec![scope.object(Spec::Endpoints(Arc::new(EndpointGroup {
+        service,
+        endpoints,
+    })))]
+}
+
+/// Ports by name. Those that are not TCP have been reported for the service.
+fn ports(ports: &[EndpointPort], report: &mut Report<'_>) -> BTreeMap<Arc<str>, u16> {
+    let mut by_name = BTreeMap::new();
+    let field = Field::root("ports");
+    for (index, port) in ports.iter().enumerate() {
+        let field = field.index(index);
+        if port.protocol.unwrap_or_default() != Transport::Tcp {
+            continue;
+        }
+        match port.port {
+            Some(0) => {
+                report.invalid(
+                    &field.key("port"),
+                    "0 is not a port",
+                    "give a number from 1 to 65535",
+                );
+            }
+            Some(number) => {
+                let name = port.name.clone().unwrap_or_default();
+                if by_name.insert(name, number).is_some() {
+                    report.invalid(
+                        &field.key("name"),
+                        "another port has this name too",
+                        "give each port a name of its own",
+                    );
+                }
+            }
+            None => report.unsupported(
+                &field.key("port"),
+                "a port without a number means all ports",
+                "the port is left out; the others act",
+                "give the number",
+            ),
+        }
+    }
+    by_name
+}
+
+/// The first address: Kubernetes gives no meaning to further ones.
+fn address(
+    endpoint: &Endpoint,
+    address_type: AddressType,
+    field: &Field<'_>,
+    report: &mut Report<'_>,
+) -> Option<Address> {
+    let field = field.key("addresses");
+    let Some(text) = endpoint.addresses.first() else {
+        report.invalid(&field, "the endpoint has no address", "give one");
+        return None;
+    };
+    if endpoint.addresses.len() > 1 {
+        report.unsupported(
+            &field,
+            "the endpoint has several addresses",
+            "only the first is used",
+            "write an endpoint for each address",
+        );
+    }
+    let is_target = |address: &IpAddr| !address.is_unspecified() && !address.is_multicast();
+    let (address, expected) = match address_type {
+        AddressType::Ipv4 => {
+            let address = text.parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+            (
+                address.filter(is_target).map(Address::Ip),
+                "an IPv4 address",
+            )
+        }
+        AddressType::Ipv6 => {
+            let address = text.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+            (
+                address.filter(is_target).map(Address::Ip),
+                "an IPv6 address",
+            )
+        }
+        AddressType::Fqdn => {
+            let name = text.strip_suffix('.').unwrap_or(text);
+            (name.parse().ok().map(Address::Dns), "a DNS name")
+        }
+    };
+    if address.is_none() {
+        report.invalid(
+            &field.index(0),
+            format!("'{}' is not {expected} that can be called", shortened(text)),
+            "correct it, or the addressType",
+        );
+    }
+    address
+}
+
+fn pod<'a>(endpoint: &Endpoint, scope: &Scope<'a>) -> Option<&'a PodFacts> {
+    let target = endpoint.target_ref.as_ref()?;
+    if target.kind.as_deref() != Some("Pod") {
+        return None;
+    }
+    let namespace = match target.namespace.as_deref() {
+        Some(namespace) => namespace.parse().ok()?,
+        None => scope.namespace.clone(),
+    };
+    scope
+        .context
+        .references
+        .pods
+        .get(&(namespace, target.name.clone()?))
+}
+
+/// The pod's, where its node says so; otherwise the slice's zone in the registry's region.
+fn locality(endpoint: &Endpoint, pod: &PodFacts, scope: &Scope<'_>) -> Locality {
+    let default = &scope.context.settings.locality;
+    match (&pod.locality, endpoint.zone.as_deref()) {
+        (Some(locality), _) => locality.clone(),
+        (None, Some(zone)) if *zone != *default.zone => Locality::new(&default.region, zone, ""),
+        (None, _) => default.clone(),
+    }
+}

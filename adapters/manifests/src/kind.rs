@@ -1,0 +1,164 @@
+//! The closed list of kinds that are read. A kind is added by one line here and a file with its type and its conversion.
+
+use std::fmt;
+
+use bowline_document::{DecodeError, Node};
+use bowline_mesh::{Kind, Object};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    Metadata,
+    convert::Scope,
+    endpoint_slice::{self, EndpointSlice},
+    gateway::{self, Gateway},
+    gateway_class::{self, GatewayClass},
+    http_route::{self, HttpRoute},
+    namespace::{self, Namespace},
+    reference_grant::{self, ReferenceGrant},
+    report::Report,
+    service::{self, Service},
+    tcp_route::{self, TcpRoute},
+    tls_route::{self, TlsRoute},
+};
+
+const CORE: &str = "";
+const DISCOVERY: &str = "discovery.k8s.io";
+const GATEWAY: &str = "gateway.networking.k8s.io";
+
+macro_rules! kinds {
+    ($(
+        $name:literal $kind:ident($module:ident) = $group:ident [$($version:literal)+] $plural:literal $scope:ident
+        $(=> $object_kind:ident)?;
+    )*) => {
+        /// A kind of object that is read.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ManifestKind {
+            $(#[doc = concat!("`", $name, "`")] $kind,)*
+        }
+
+        /// An object of one of the kinds.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Manifest {
+            $(#[doc = concat!("`", $name, "`")] $kind($kind),)*
+        }
+
+        impl ManifestKind {
+            /// All kinds.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// Its name, as `kind:` has it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// Its API group; empty for the core group.
+            pub fn group(self) -> &'static str {
+                match self { $(Self::$kind => $group,)* }
+            }
+
+            /// The versions of it that are read, the best one first.
+            pub fn versions(self) -> &'static [&'static str] {
+                match self { $(Self::$kind => &[$($version),+],)* }
+            }
+
+            /// Its name in the API's paths.
+            pub fn plural(self) -> &'static str {
+                match self { $(Self::$kind => $plural,)* }
+            }
+
+            /// Whether its objects live in namespaces.
+            pub fn is_namespaced(self) -> bool {
+                match self { $(Self::$kind => Reach::$scope == Reach::Namespaced,)* }
+            }
+
+            /// What its objects become in the mesh; `None` for kinds that only say something about others.
+            pub(crate) fn object_kind(self) -> Option<Kind> {
+                match self { $(Self::$kind => object_kind!($($object_kind)?),)* }
+            }
+
+            /// Paths of fields that are known and mean nothing here, such as `spec.ports[].nodePort`.
+            pub(crate) fn ignored_fields(self) -> &'static [&'static str] {
+                match self { $(Self::$kind => $module::IGNORED,)* }
+            }
+
+            /// An object of this kind, and the fields that its type does not have.
+            pub(crate) fn decode(self, node: &Node) -> Result<(Manifest, Vec<DecodeError>), DecodeError> {
+                match self { $(Self::$kind => decode::<$kind>(node),)* }
+            }
+        }
+
+        impl Manifest {
+            /// What it is.
+            pub fn kind(&self) -> ManifestKind {
+                match self { $(Self::$kind(_) => ManifestKind::$kind,)* }
+            }
+
+            /// Its metadata.
+            pub fn metadata(&self) -> &Metadata {
+                match self { $(Self::$kind(object) => &object.metadata,)* }
+            }
+
+            pub(crate) fn objects(&self, scope: &Scope<'_>, report: &mut Report<'_>) -> Vec<Object> {
+                match self { $(Self::$kind(object) => $module::objects(object, scope, report),)* }
+            }
+        }
+
+        $(impl From<$kind> for Manifest {
+            fn from(object: $kind) -> Self {
+                Self::$kind(object)
+            }
+        })*
+    };
+}
+
+/// Where the objects of a kind live.
+#[derive(PartialEq, Eq)]
+enum Reach {
+    Cluster,
+    Namespaced,
+}
+
+impl ManifestKind {
+    /// Group and best version, as `apiVersion:` has it.
+    pub fn api_version(self) -> String {
+        let version = self.versions().first().unwrap_or(&"v1");
+        match self.group() {
+            "" => (*version).to_owned(),
+            group => format!("{group}/{version}"),
+        }
+    }
+}
+
+impl fmt::Display for ManifestKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn decode<T: DeserializeOwned + Into<Manifest>>(
+    node: &Node,
+) -> Result<(Manifest, Vec<DecodeError>), DecodeError> {
+    let (object, unknown) = node.decode_noting::<T>()?;
+    Ok((object.into(), unknown))
+}
+
+macro_rules! object_kind {
+    () => {
+        None
+    };
+    ($kind:ident) => {
+        Some(Kind::$kind)
+    };
+}
+
+kinds! {
+    "Namespace" Namespace(namespace) = CORE ["v1"] "namespaces" Cluster;
+    "Service" Service(service) = CORE ["v1"] "services" Namespaced => Service;
+    "EndpointSlice" EndpointSlice(endpoint_slice) = DISCOVERY ["v1"] "endpointslices" Namespaced => Endpoints;
+    "GatewayClass" GatewayClass(gateway_class) = GATEWAY ["v1" "v1beta1"] "gatewayclasses" Cluster;
+    "Gateway" Gateway(gateway) = GATEWAY ["v1" "v1beta1"] "gateways" Namespaced => Gateway;
+    "ReferenceGrant" ReferenceGrant(reference_grant) = GATEWAY ["v1" "v1beta1"] "referencegrants" Namespaced;
+    "HTTPRoute" HttpRoute(http_route) = GATEWAY ["v1" "v1beta1"] "httproutes" Namespaced => HttpRoute;
+    "TLSRoute" TlsRoute(tls_route) = GATEWAY ["v1" "v1alpha3" "v1alpha2"] "tlsroutes" Namespaced => StreamRoute;
+    "TCPRoute" TcpRoute(tcp_route) = GATEWAY ["v1" "v1alpha2"] "tcproutes" Namespaced => StreamRoute;
+}

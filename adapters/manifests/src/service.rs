@@ -1,0 +1,370 @@
+//! Services.
+//!
+//! What concerns traffic from outside of a cluster (node ports, load balancers) or the making of EndpointSlices (selectors, target
+//! ports) means nothing to callers in the mesh.
+
+use std::{collections::BTreeMap, collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use bowline_mesh::{
+    Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Object, Protocol,
+    Service as MeshService, ServicePort as MeshPort, Spec,
+};
+use serde::Deserialize;
+
+use crate::{
+    Metadata,
+    convert::Scope,
+    metadata::{Present, null_is_default, shortened},
+    report::{Field, Report},
+};
+
+/// Fields that mean nothing here.
+pub(crate) const IGNORED: &[&str] = &[
+    "spec.selector",
+    "spec.ports[].targetPort",
+    "spec.ports[].nodePort",
+    "spec.allocateLoadBalancerNodePorts",
+    "spec.externalTrafficPolicy",
+    "spec.healthCheckNodePort",
+    "spec.ipFamilies",
+    "spec.ipFamilyPolicy",
+    "spec.loadBalancerClass",
+    "spec.loadBalancerIP",
+    "spec.loadBalancerSourceRanges",
+    "spec.publishNotReadyAddresses",
+    "spec.sessionAffinityConfig",
+];
+
+/// A Service, as far as it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Service {
+    pub(crate) metadata: Metadata,
+    #[serde(default)]
+    spec: ServiceSpec,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceSpec {
+    #[serde(default)]
+    r#type: ServiceType,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    #[serde(default, rename = "clusterIPs", deserialize_with = "null_is_default")]
+    cluster_ips: Vec<String>,
+    external_name: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    ports: Vec<ServicePort>,
+    traffic_distribution: Option<String>,
+    internal_traffic_policy: Option<TrafficPolicy>,
+    session_affinity: Option<SessionAffinity>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Option<Present>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+enum ServiceType {
+    #[default]
+    #[serde(rename = "ClusterIP")]
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+    ExternalName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum TrafficPolicy {
+    Cluster,
+    Local,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum SessionAffinity {
+    None,
+    #[serde(rename = "ClientIP")]
+    ClientIp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServicePort {
+    #[serde(default)]
+    name: Arc<str>,
+    port: u16,
+    #[serde(default)]
+    protocol: Transport,
+    app_protocol: Option<String>,
+}
+
+/// What carries a port's traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Transport {
+    #[default]
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Transport {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+}
+
+pub(crate) fn objects(
+    service: &Service,
+    scope: &Scope<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Object> {
+    let spec = &service.spec;
+    let field = Field::root("spec");
+    let metadata = Field::root("metadata");
+    let name = metadata.key("name");
+    let Some(hostname) = scope.hostname(scope.name, scope.namespace, &name, report) else {
+        return Vec::new();
+    };
+    not_honoured(spec, &field, report);
+    let ports = ports(&spec.ports, &field.key("ports"), report);
+    if ports.is_empty() {
+        report.warning(
+            Code::UnsupportedField,
+            &field.key("ports"),
+            "the service has no TCP port",
+            "the service is not in the mesh",
+            "give it the ports on which it is called",
+        );
+        return Vec::new();
+    }
+    let addresses = addresses(spec, &field, report);
+    let external = match spec.r#type {
+        ServiceType::ExternalName => external_name(spec, &field, report),
+        ServiceType::ClusterIp | ServiceType::NodePort | ServiceType::LoadBalancer => None,
+    };
+    let external = external.map(|target| external_endpoint(target, &hostname, &ports, scope));
+    let service = MeshService {
+        hostname,
+        balancing: match addresses {
+            ClusterAddresses::Headless => Balancing::ByAddress,
+            ClusterAddresses::Own(_) => balancing(spec, &field, report),
+        },
+        addresses: match addresses {
+            ClusterAddresses::Headless => Vec::new(),
+            ClusterAddresses::Own(addresses) => addresses,
+        },
+        ports,
+        health_check: None,
+    };
+    let service = scope.object(Spec::Service(Arc::new(service)));
+    std::iter::once(service).chain(external).collect()
+}
+
+fn not_honoured(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) {
+    if spec.session_affinity == Some(SessionAffinity::ClientIp) {
+        report.unsupported(
+            &field.key("sessionAffinity"),
+            "requests of one client do not stay with one endpoint",
+            "requests go to any endpoint",
+            "set it to None",
+        );
+    }
+    if spec.internal_traffic_policy == Some(TrafficPolicy::Local) {
+        report.unsupported(
+            &field.key("internalTrafficPolicy"),
+            "calls are not kept on the caller's own node",
+            "requests go to endpoints on all nodes",
+            "set it to Cluster, or say trafficDistribution: PreferSameZone",
+        );
+    }
+    if spec.external_ips.is_some() {
+        report.unsupported(
+            &field.key("externalIPs"),
+            "external addresses are not captured",
+            "calls of these addresses are calls of an unknown destination",
+            "call the service by its name",
+        );
+    }
+}
+
+fn ports(ports: &[ServicePort], field: &Field<'_>, report: &mut Report<'_>) -> Vec<MeshPort> {
+    let mut names = BTreeSet::new();
+    let mut numbers = BTreeSet::new();
+    let mut result = Vec::with_capacity(ports.len());
+    for (index, port) in ports.iter().enumerate() {
+        let field = field.index(index);
+        if port.port == 0 {
+            report.invalid(
+                &field.key("port"),
+                "0 is not a port",
+                "give a number from 1 to 65535",
+            );
+        }
+        if port.name.is_empty() && ports.len() > 1 {
+            report.invalid(
+                &field.key("name"),
+                "a service with several ports needs a name for each",
+                "name the port by what is spoken on it: http, grpc, tcp-orders…",
+            );
+        } else if !names.insert(&port.name) {
+            report.invalid(
+                &field.key("name"),
+                format!("another port has the name '{}' too", shortened(&port.name)),
+                "give each port a name of its own",
+            );
+        }
+        if !numbers.insert((port.port, port.protocol)) {
+            report.invalid(
+                &field.key("port"),
+                format!("{} {} is given twice", port.protocol.as_str(), port.port),
+                "give each port a number of its own",
+            );
+        }
+        match port.protocol {
+            Transport::Tcp => result.push(MeshPort {
+                number: port.port,
+                name: port.name.clone(),
+                protocol: protocol(port, &field, report),
+                local_port: None,
+            }),
+            Transport::Udp | Transport::Sctp => report.unsupported(
+                &field.key("protocol"),
+                format!("{} is not carried", port.protocol.as_str()),
+                "the port is left out; the others act",
+                "call it without the mesh",
+            ),
+        }
+    }
+    result
+}
+
+fn protocol(port: &ServicePort, field: &Field<'_>, report: &mut Report<'_>) -> Protocol {
+    let by_name = Protocol::from_name(&port.name).unwrap_or(Protocol::Auto);
+    let Some(app_protocol) = port.app_protocol.as_deref().filter(|text| !text.is_empty()) else {
+        return by_name;
+    };
+    Protocol::from_name(app_protocol).unwrap_or_else(|| {
+        report.warning(
+            Code::UnsupportedField,
+            &field.key("appProtocol"),
+            format!("'{}' is not a protocol that is known here", shortened(app_protocol)),
+            "the protocol is told from the port's name or, if that says nothing, from the first bytes",
+            "write http, http2, grpc, tls, tcp, or one of kubernetes.io/h2c, kubernetes.io/ws, kubernetes.io/wss",
+        );
+        by_name
+    })
+}
+
+enum ClusterAddresses {
+    /// `clusterIP: None`.
+    Headless,
+    /// None where Kubernetes has not given one.
+    Own(Vec<IpAddr>),
+}
+
+fn addresses(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> ClusterAddresses {
+    if spec.r#type == ServiceType::ExternalName {
+        return ClusterAddresses::Own(Vec::new());
+    }
+    let single = spec.cluster_ip.as_deref().filter(|text| !text.is_empty());
+    if single == Some("None") {
+        return ClusterAddresses::Headless;
+    }
+    let all = spec.cluster_ips.iter().map(String::as_str);
+    let texts: Vec<&str> = if spec.cluster_ips.is_empty() {
+        single.into_iter().collect()
+    } else {
+        all.collect()
+    };
+    let mut addresses = Vec::with_capacity(texts.len());
+    for text in texts {
+        match text.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() && !address.is_multicast() => {
+                addresses.push(address);
+            }
+            Ok(_) | Err(_) => report.invalid(
+                &field.key("clusterIP"),
+                format!("'{}' is not the address of a service", shortened(text)),
+                "give an IP address, or None for a headless service",
+            ),
+        }
+    }
+    ClusterAddresses::Own(addresses)
+}
+
+fn balancing(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> Balancing {
+    match spec.traffic_distribution.as_deref() {
+        None | Some("") => Balancing::Everywhere,
+        Some("PreferClose" | "PreferSameZone") => Balancing::PreferZone,
+        Some("PreferSameNode") => {
+            report.unsupported(
+                &field.key("trafficDistribution"),
+                "nodes are not told apart",
+                "endpoints of the caller's zone are preferred",
+                "say PreferSameZone",
+            );
+            Balancing::PreferZone
+        }
+        Some(other) => {
+            report.unsupported(
+                &field.key("trafficDistribution"),
+                format!("'{}' is not known", shortened(other)),
+                "requests go to any endpoint",
+                "say PreferSameZone, or leave it out",
+            );
+            Balancing::Everywhere
+        }
+    }
+}
+
+fn external_name(
+    spec: &ServiceSpec,
+    field: &Field<'_>,
+    report: &mut Report<'_>,
+) -> Option<Hostname> {
+    let text = spec.external_name.as_deref().unwrap_or_default();
+    match text.strip_suffix('.').unwrap_or(text).parse() {
+        Ok(hostname) => Some(hostname),
+        Err(error) => {
+            report.invalid(
+                &field.key("externalName"),
+                error.to_string(),
+                "give the DNS name that the service stands for",
+            );
+            None
+        }
+    }
+}
+
+/// An ExternalName is served at a DNS name, on the ports on which it is called.
+fn external_endpoint(
+    target: Hostname,
+    service: &Hostname,
+    ports: &[MeshPort],
+    scope: &Scope<'_>,
+) -> Object {
+    let settings = scope.context.settings;
+    let ports: BTreeMap<_, _> = ports
+        .iter()
+        .map(|port| (port.name.clone(), port.number))
+        .collect();
+    let group = EndpointGroup {
+        service: service.clone(),
+        endpoints: vec![Endpoint {
+            address: Address::Dns(target),
+            ports,
+            locality: settings.locality.clone(),
+            network: settings.network.clone(),
+            labels: BTreeMap::new(),
+            weight: 1,
+            health: Health::Unknown,
+            identity: None,
+        }],
+    };
+    // An EndpointSlice may have the name of the service; ':' is in no name of Kubernetes.
+    let name = format!("{}:external", scope.name).into();
+    scope.object_named(name, Spec::Endpoints(Arc::new(group)))
+}
