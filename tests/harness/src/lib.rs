@@ -1,1 +1,23 @@
-//! (skeleton)
+//! Real parts for tests: a real Envoy, the real `bowline`, real backends, real load.
+//!
+//! A test puts them together on free ports, changes something, waits with [`eventually`] until a
+//! condition holds, and asserts on traffic and on what Envoy's admin interface says. Whatever was
+//! started ends with the value that started it; when the test fails, the log's end is printed.
+
+mod backend;
+mod bowline;
+mod client;
+mod envoy;
+mod eventually;
+mod load;
+mod port;
+mod process;
+
+pub use backend::{HttpBackend, TcpBackend, TlsBackend};
+pub use bowline::{Addresses, Bowline, program};
+pub use client::{Answer, Request, Version};
+pub use envoy::Envoy;
+pub use eventually::{PATIENCE, eventually, within};
+pub use load::{Connections, Load, Report};
+pub use port::free_port;
+pub use process::{Output, Process, run};
