@@ -11,3 +11,6 @@ mod structure_layers;
 
 pub use endpoint_layers::{EndpointLayers, EndpointsUpdate};
 pub use structure_layers::StructureLayers;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Layers that follow a mesh step by step are the layers that are built from it at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bowline_mesh::{
+    Address, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName, Health,
+    Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object, OutboundMode,
+    Protocol, RegistryEvent, RegistrySettings, Role, Service, ServicePort, Source, Spec,
+    TrafficSettings,
+    view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
+};
+use bowline_snapshot::{Layer, ResourceType};
+use proptest::prelude::*;
+
+use super::{EndpointLayers, StructureLayers};
+
+fn store() -> MeshStore {
+    let settings = MeshSettings {
+        trust_domain: "mesh.example".parse().unwrap(),
+        domain: "cluster.local".parse().unwrap(),
+        outbound: OutboundMode::PassThrough,
+        virtual_addresses: "240.0.0.0/8".parse().unwrap(),
+        explicit_http_port: 15080,
+        traffic: TrafficSettings::default(),
+    };
+    let registry = RegistrySettings::new(
+        "a".parse().unwrap(),
+        settings.trust_domain.clone(),
+        settings.domain.clone(),
+        "shop".parse().unwrap(),
+    );
+    MeshStore::new(Arc::new(settings), [registry], [])
+}
+
+fn hostname(name: &str) -> Hostname {
+    format!("{name}.shop.svc.cluster.local").parse().unwrap()
+}
+
+fn object(namespace: &str, name: &str, spec: Spec) -> Object {
+    let source = Source {
+        place: "test".into(),
+        line: None,
+    };
+    Object::new(
+        "a".parse().unwrap(),
+        None,
+        namespace.parse().unwrap(),
+        name,
+        source,
+        spec,
+    )
+}
+
+fn service(
+    namespace: &str,
+    name: &str,
+    port: u16,
+    protocol: Protocol,
+    balancing: Balancing,
+) -> Object {
+    let port = ServicePort {
+        number: port,
+        name: "main".into(),
+        protocol,
+        local_port: None,
+    };
+    let spec = Service {
+        hostname: hostname(name),
+        addresses: Vec::new(),
+        ports: vec![port],
+        balancing,
+        health_check: None,
+    };
+    object(namespace, name, Spec::Service(Arc::new(spec)))
+}
+
+fn endpoints(of: &str, name: &str, address: Address, zone: &str) -> Object {
+    let endpoint = Endpoint {
+        address,
+        ports: BTreeMap::from([("main".into(), 8080)]),
+        locality: Locality::new("r", zone, ""),
+        network: Network::default(),
+        labels: BTreeMap::new(),
+        weight: 1,
+        health: Health::Healthy,
+        identity: None,
+    };
+    let spec = EndpointGroup {
+        service: hostname(of),
+        endpoints: vec![endpoint],
+    };
+    object("shop", name, Spec::Endpoints(Arc::new(spec)))
+}
+
+fn outbound(role: Role, namespace: &str) -> ViewKey {
+    let namespace = namespace.parse().unwrap();
+    ViewKey::Outbound(OutboundKey {
+        role,
+        registry: None,
+        namespace,
+        families: IpFamilies::V4,
+    })
+}
+
+fn endpoints_key(zone: &str) -> EndpointsKey {
+    EndpointsKey {
+        network: Network::default(),
+        locality: Locality::new("r", zone, ""),
+        families: IpFamilies::V4,
+    }
+}
+
+fn all_keys() -> BTreeSet<ViewKey> {
+    let gateway = GatewayName {
+        namespace: "shop".parse().unwrap(),
+        name: "edge".into(),
+    };
+    let inbound = InboundKey {
+        capture: Capture::Explicit,
+        ports: Vec::new(),
+        families: IpFamilies::V4,
+    };
+    BTreeSet::from([
+        outbound(Role::Sidecar(Capture::Explicit), "shop"),
+        outbound(Role::Sidecar(Capture::Explicit), "web"),
+        outbound(Role::Sidecar(Capture::Transparent), "shop"),
+        outbound(Role::Sidecar(Capture::Transparent), "web"),
+        outbound(Role::Gateway(gateway), "shop"),
+        ViewKey::Inbound(inbound),
+    ])
+}
+
+/// Everything in a layer that a proxy can tell.
+fn content(layer: &Layer) -> Vec<String> {
+    layer
+        .iter()
+        .map(|(of, resource)| format!("{of} {resource:?}"))
+        .collect()
+}
+
+fn any_object() -> impl Strategy<Value = Object> {
+    let name = prop_oneof![Just("cart"), Just("pay"), Just("web")];
+    let namespace = prop_oneof![Just("shop"), Just("web")];
+    (namespace, name, 0..8u8, 0..3u8).prop_map(|(namespace, name, kind, number)| match kind {
+        0 => service(namespace, name, 80, Protocol::Http, Balancing::Everywhere),
+        1 => service(namespace, name, 80, Protocol::Tcp, Balancing::Everywhere),
+        2 => service(
+            namespace,
+            name,
+            80 + u16::from(number),
+            Protocol::Auto,
+            Balancing::PreferZone,
+        ),
+        3 => service(namespace, name, 443, Protocol::Tls, Balancing::ByAddress),
+        4 => {
+            let address = Address::Dns(format!("h{number}.example").parse().unwrap());
+            endpoints(name, &format!("{name}-dns"), address, "one")
+        }
+        _ => {
+            let zone = if kind == 5 { "one" } else { "two" };
+            let address = Address::Ip([10, 0, 0, number].into());
+            endpoints(name, &format!("{name}-{number}"), address, zone)
+        }
+    })
+}
+
+fn from_nothing(mesh: &Mesh) -> BTreeMap<ViewKey, Vec<String>> {
+    let mut structure = StructureLayers::default();
+    let built = structure.update(mesh, &Changed::default(), &all_keys());
+    built
+        .iter()
+        .map(|(key, layer)| (key.clone(), content(layer)))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn following_a_mesh_leads_to_the_same_layers_as_building_them_from_it(
+        steps in prop::collection::vec((any_object(), any::<bool>()), 1..25)
+    ) {
+        let mut store = store();
+        let mut structure = StructureLayers::default();
+        let mut followed: BTreeMap<ViewKey, Vec<String>> = BTreeMap::new();
+        let mut endpoints = EndpointLayers::default();
+        for zone in ["one", "two"] {
+            let key = endpoints_key(zone);
+            let layer = EndpointLayers::build(store.mesh(), &key, None);
+            endpoints.insert(key, layer);
+        }
+        for (object, is_removed) in steps {
+            let registry = object.key().registry.clone();
+            let change = if is_removed {
+                Change::Update { upserts: vec![], removes: vec![object.key().clone()] }
+            } else {
+                Change::Update { upserts: vec![object], removes: vec![] }
+            };
+            let event = RegistryEvent { registry, change, problems: vec![] };
+            let changed = store.apply(event, Duration::ZERO).changed;
+            let update = endpoints.update(store.mesh(), &changed.endpoints);
+            endpoints.remove(&update.stale);
+            for (key, layer) in structure.update(store.mesh(), &changed, &all_keys()) {
+                followed.insert(key, content(&layer));
+            }
+        }
+        prop_assert_eq!(&followed, &from_nothing(store.mesh()));
+        let one = EndpointLayers::build(store.mesh(), &endpoints_key("one"), None);
+        let like = (&endpoints_key("one"), &one);
+        for zone in ["one", "two"] {
+            let key = endpoints_key(zone);
+            let cold = EndpointLayers::build(store.mesh(), &key, None);
+            let from_other = EndpointLayers::build(store.mesh(), &key, Some(like));
+            prop_assert_eq!(content(endpoints.layer(&key).unwrap()), content(&cold));
+            prop_assert_eq!(content(&from_other), content(&cold));
+        }
+    }
+}
+
+#[test]
+fn assignments_are_named_stale_and_served_until_they_are_taken_out() {
+    let mut store = store();
+    let mut layers = EndpointLayers::default();
+    layers.insert(endpoints_key("one"), Layer::default());
+    let mut apply = |change| {
+        let event = RegistryEvent {
+            registry: "a".parse().unwrap(),
+            change,
+            problems: vec![],
+        };
+        let changed = store.apply(event, Duration::ZERO).changed;
+        (store.mesh().clone(), changed.endpoints)
+    };
+    let cart = service("shop", "cart", 80, Protocol::Http, Balancing::Everywhere);
+    let (mesh, hostnames) = apply(Change::Replace(vec![cart]));
+    let update = layers.update(&mesh, &hostnames);
+    assert_eq!(update.current.len(), 1);
+    let (mesh, hostnames) = apply(Change::Replace(vec![]));
+    let update = layers.update(&mesh, &hostnames);
+    assert_eq!(update.stale.len(), 1);
+    assert!(update.changed.is_empty());
+    let served = |layers: &EndpointLayers| {
+        layers
+            .layer(&endpoints_key("one"))
+            .unwrap()
+            .of_type(ResourceType::ENDPOINT)
+            .len()
+    };
+    assert_eq!(served(&layers), 1);
+    assert_eq!(layers.remove(&update.stale).len(), 1);
+    assert_eq!(served(&layers), 0);
+}
