@@ -357,3 +357,6 @@ fn whole_listener(parts: &ServiceParts, subject: &Subject) -> Option<Resource> {
         | ListenerPart::Tls { .. } => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

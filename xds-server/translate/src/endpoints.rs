@@ -320,3 +320,6 @@ fn lb_endpoint(endpoint: &Endpoint, port: u16, weight: u32) -> LbEndpoint {
         ..LbEndpoint::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -361,3 +361,6 @@ fn shadowed(route: &StreamRouteView, first: &StreamRouteView, what: &str) -> Pro
     }
     .warning()
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,3 +302,6 @@ fn own_source(families: IpFamilies) -> BindConfig {
         ..BindConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

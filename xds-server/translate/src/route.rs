@@ -236,3 +236,6 @@ pub(crate) fn direct_response(status: u32, body: &str) -> route::Action {
         ..DirectResponseAction::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+use bowline_mesh::{Code, Protocol, Service, Spec};
+use bowline_snapshot::ResourceType;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::*;
+
+const EXPLICIT: Capture = Capture::Explicit;
+const TRANSPARENT: Capture = Capture::Transparent;
+
+fn with_address(name: &str, address: &str, ports: &[(u16, Protocol)]) -> bowline_mesh::Object {
+    let service = Service {
+        addresses: vec![address.parse().unwrap()],
+        ..plain_service(name, ports)
+    };
+    object(name, Spec::Service(Arc::new(service)))
+}
+
+fn domains(layer: &Layer, routes: &str, host: &str) -> Value {
+    let routes = found(layer, ResourceType::ROUTE, routes);
+    let hosts = routes["virtual_hosts"].as_array().unwrap().clone();
+    let host = hosts.into_iter().find(|found| found["name"] == host);
+    host.map_or(Value::Null, |host| host["domains"].clone())
+}
+
+#[test]
+fn explicit_http_is_routed_by_host_and_port() {
+    let mesh = mesh(vec![
+        service_object("cart", &[(80, Protocol::Http), (9000, Protocol::Auto)]),
+        service_object("web", &[(8080, Protocol::Http2)]),
+    ]);
+    let layer = assembly(&mesh, EXPLICIT).layer();
+    assert_eq!(layer.problems, []);
+    let layer = layer.value;
+    assert_eq!(names(&layer, ResourceType::LISTENER), ["127.0.0.1_15080"]);
+    assert_eq!(names(&layer, ResourceType::ROUTE), ["http"]);
+    assert_eq!(
+        domains(&layer, "http", "cart.shop.svc.cluster.local:80"),
+        json!([
+            "cart.shop.svc.cluster.local",
+            "cart.shop.svc.cluster.local:80",
+            "cart.shop.svc",
+            "cart.shop.svc:80",
+            "cart.shop",
+            "cart.shop:80",
+            "cart",
+            "cart:80"
+        ])
+    );
+    let named_with_port = domains(&layer, "http", "cart.shop.svc.cluster.local:9000");
+    assert_eq!(named_with_port[0], "cart.shop.svc.cluster.local:9000");
+    assert_eq!(named_with_port.as_array().unwrap().len(), 4);
+    // The only HTTP port needs no number.
+    assert_eq!(
+        domains(&layer, "http", "web.shop.svc.cluster.local:8080")[0],
+        "web.shop.svc.cluster.local"
+    );
+}
+
+#[test]
+fn a_name_that_two_services_claim_is_in_the_routes_once() {
+    let called_like = |hostname: &str, name: &str| {
+        let service = Service {
+            hostname: hostname.parse().unwrap(),
+            ..plain_service(name, &[(80, Protocol::Http)])
+        };
+        object(name, Spec::Service(Arc::new(service)))
+    };
+    // "cart.shop" is the short name of one and the hostname of the other.
+    let mesh = mesh(vec![
+        service_object("cart", &[(80, Protocol::Http)]),
+        called_like("cart.shop", "other"),
+    ]);
+    let mut assembly = assembly(&mesh, TRANSPARENT);
+    let translated = assembly.layer();
+    let layer = translated.value;
+    let of_cart = domains(&layer, "80", "cart.shop.svc.cluster.local:80");
+    assert!(
+        !of_cart.as_array().unwrap().contains(&json!("cart.shop")),
+        "{of_cart}"
+    );
+    assert!(
+        domains(&layer, "80", "cart.shop:80")
+            .as_array()
+            .unwrap()
+            .contains(&json!("cart.shop"))
+    );
+    assert!(
+        translated
+            .problems
+            .iter()
+            .all(|problem| problem.code == Code::Shadowed)
+    );
+    assert!(!translated.problems.is_empty());
+
+    // When the owner goes, the short name is free again.
+    assembly.set(&"cart.shop".parse().unwrap(), None);
+    let translated = assembly.layer();
+    assert_eq!(translated.problems, []);
+    assert!(
+        domains(&translated.value, "80", "cart.shop.svc.cluster.local:80")
+            .as_array()
+            .unwrap()
+            .contains(&json!("cart.shop"))
+    );
+}
+
+#[test]
+fn what_came_in_steps_is_what_comes_at_once() {
+    let all = mesh(vec![
+        service_object(
+            "cart",
+            &[
+                (80, Protocol::Http),
+                (443, Protocol::Tls),
+                (9000, Protocol::Auto),
+            ],
+        ),
+        with_address(
+            "db",
+            "10.0.0.9",
+            &[(80, Protocol::Tcp), (5432, Protocol::Tcp)],
+        ),
+        with_address(
+            "web",
+            "10.0.0.8",
+            &[(80, Protocol::Http), (9000, Protocol::Auto)],
+        ),
+    ]);
+    for capture in [EXPLICIT, TRANSPARENT] {
+        let at_once = assembly(&all, capture).layer();
+        let mut in_steps = OutboundAssembly::new(all.settings(), &outbound_key(capture));
+        let empty = in_steps.layer().value;
+        let names = ["web", "cart", "db"].map(hostname);
+        for name in &names {
+            in_steps.set(name, Some(parts(&all, capture, name)));
+            in_steps.layer();
+        }
+        for name in &names {
+            in_steps.set(name, None);
+            in_steps.layer();
+            in_steps.set(name, Some(parts(&all, capture, name)));
+        }
+        let steps = in_steps.layer();
+        let versions = |layer: &Layer| -> Vec<_> {
+            layer
+                .iter()
+                .map(|(of, resource)| (of, resource.name().clone(), resource.version()))
+                .collect()
+        };
+        assert_eq!(
+            versions(&at_once.value),
+            versions(&steps.value),
+            "{capture:?}"
+        );
+        assert_eq!(at_once.problems, steps.problems);
+        names.iter().for_each(|name| in_steps.set(name, None));
+        assert_eq!(
+            versions(&in_steps.layer().value),
+            versions(&empty),
+            "{capture:?}"
+        );
+    }
+}
+
+#[test]
+fn the_same_parts_again_change_nothing() {
+    let mesh = mesh(vec![service_object("cart", &[(80, Protocol::Http)])]);
+    let cart = hostname("cart");
+    let shared = parts(&mesh, TRANSPARENT, &cart);
+    let mut assembly = OutboundAssembly::new(mesh.settings(), &outbound_key(TRANSPARENT));
+    assembly.set(&cart, Some(shared.clone()));
+    let before = assembly.layer().value;
+    let mut other = assembly.for_key(mesh.settings(), &outbound_key(TRANSPARENT));
+    other.set(&cart, Some(shared));
+    assert!(other.layer().value.is_same(&before));
+    // Parts that are equal but not the same are looked at, and found to change nothing.
+    other.set(&cart, Some(parts(&mesh, TRANSPARENT, &cart)));
+    assert!(other.layer().value.is_same(&before));
+}
+
+#[test]
+fn two_tcp_services_on_one_local_port_are_a_problem_of_the_second() {
+    let mesh = mesh(vec![
+        service_object("a", &[(5432, Protocol::Tcp)]),
+        service_object("b", &[(5432, Protocol::Tcp)]),
+        service_object("c", &[(5432, Protocol::Tls)]),
+        service_object("d", &[(15080, Protocol::Tcp)]),
+    ]);
+    let translated = assembly(&mesh, EXPLICIT).layer();
+    let layer = translated.value;
+    assert_eq!(
+        names(&layer, ResourceType::LISTENER),
+        ["127.0.0.1_15080", "127.0.0.1_5432"]
+    );
+    let listener = found(&layer, ResourceType::LISTENER, "127.0.0.1_5432");
+    assert!(
+        listener.to_string().contains("outbound|5432||a.shop"),
+        "{listener}"
+    );
+    let who: Vec<_> = translated
+        .problems
+        .iter()
+        .map(|problem| (problem.code, &*problem.object.as_ref().unwrap().name))
+        .collect();
+    assert_eq!(
+        who,
+        ["b", "c", "d"].map(|name| (Code::ListenerConflict, name))
+    );
+}
+
+#[test]
+fn tls_services_share_a_local_port_by_server_name() {
+    let mesh = mesh(vec![
+        service_object("a", &[(443, Protocol::Tls)]),
+        service_object("b", &[(443, Protocol::Tls)]),
+    ]);
+    let translated = assembly(&mesh, EXPLICIT).layer();
+    assert_eq!(translated.problems, []);
+    let listener = found(&translated.value, ResourceType::LISTENER, "127.0.0.1_443");
+    let names = |chain: usize| {
+        listener["filter_chains"][chain]["filter_chain_match"]["server_names"].clone()
+    };
+    assert_eq!(
+        names(0),
+        json!(["a.shop.svc.cluster.local", "a.shop.svc", "a.shop", "a"])
+    );
+    assert_eq!(names(1)[0], "b.shop.svc.cluster.local");
+}
+
+#[test]
+fn http_and_tcp_share_a_captured_port() {
+    let mesh = mesh(vec![
+        with_address("web", "10.0.0.8", &[(80, Protocol::Http)]),
+        with_address("db", "10.0.0.9", &[(80, Protocol::Tcp)]),
+    ]);
+    let translated = assembly(&mesh, TRANSPARENT).layer();
+    assert_eq!(translated.problems, []);
+    assert_eq!(
+        names(&translated.value, ResourceType::LISTENER),
+        [
+            "0.0.0.0_80",
+            "10.0.0.9_80",
+            name::DNS_LISTENER,
+            name::VIRTUAL_OUTBOUND
+        ]
+    );
+    assert_eq!(
+        domains(&translated.value, "80", "web.shop.svc.cluster.local:80"),
+        json!([
+            "web.shop.svc.cluster.local",
+            "web.shop.svc",
+            "web.shop",
+            "web",
+            "10.0.0.8"
+        ])
+    );
+}
+
+#[test]
+fn a_services_port_is_never_the_sidecars_own() {
+    let mesh = mesh(vec![with_address(
+        "web",
+        "10.0.0.8",
+        &[(15001, Protocol::Http), (15006, Protocol::Tcp)],
+    )]);
+    let view =
+        bowline_mesh::view::ServiceView::new(&mesh, &outbound_key(TRANSPARENT), &hostname("web"))
+            .unwrap();
+    let translated = crate::service(&view, TRANSPARENT);
+    let codes: Vec<_> = translated
+        .problems
+        .iter()
+        .map(|problem| problem.code)
+        .collect();
+    assert_eq!(codes, [Code::ListenerConflict; 2]);
+    let layer = assembly(&mesh, TRANSPARENT).layer().value;
+    assert_eq!(
+        names(&layer, ResourceType::LISTENER),
+        [name::DNS_LISTENER, name::VIRTUAL_OUTBOUND]
+    );
+}
+
+#[test]
+fn the_dns_table_has_virtual_addresses_by_all_names() {
+    let mesh = mesh(vec![
+        service_object("cart", &[(80, Protocol::Http)]),
+        with_address("web", "10.0.0.8", &[(80, Protocol::Http)]),
+    ]);
+    let layer = assembly(&mesh, TRANSPARENT).layer().value;
+    let listener = found(&layer, ResourceType::LISTENER, name::DNS_LISTENER);
+    let config = &listener["listener_filters"][0]["typed_config"];
+    let table = config["server_config"]["inline_dns_table"]["virtual_domains"]
+        .as_array()
+        .unwrap();
+    let found: Vec<_> = table
+        .iter()
+        .map(|domain| domain["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "cart",
+            "cart.shop",
+            "cart.shop.svc",
+            "cart.shop.svc.cluster.local"
+        ]
+    );
+    assert_eq!(config["client_config"]["max_pending_lookups"], 256);
+}
