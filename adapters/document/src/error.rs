@@ -30,6 +30,8 @@ pub enum SyntaxErrorKind {
 /// Why a part of a document is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError {
+    /// What kind of error.
+    pub kind: DecodeErrorKind,
     /// From 1.
     pub line: u32,
     /// From 1, in characters.
@@ -42,11 +44,21 @@ pub struct DecodeError {
     pub hint: String,
 }
 
+/// What kind of error a part of a document has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecodeErrorKind {
+    /// A field of a name that is not known.
+    UnknownField,
+    /// Anything else: a value that the type does not accept, or one that is missing.
+    InvalidField,
+}
+
 impl std::error::Error for DecodeError {}
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            kind: _,
             line,
             column: _,
             path,
@@ -68,6 +80,7 @@ impl fmt::Display for DecodeError {
 impl DecodeError {
     pub(crate) fn new(message: String, hint: String) -> Self {
         Self {
+            kind: DecodeErrorKind::InvalidField,
             line: 0,
             column: 0,
             path: String::new(),
@@ -126,10 +139,13 @@ impl de::Error for DecodeError {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(
-            format!("unknown field `{}`", shortened(field)),
-            suggestion(field, expected, "known fields:"),
-        )
+        Self {
+            kind: DecodeErrorKind::UnknownField,
+            ..Self::new(
+                format!("unknown field `{}`", shortened(field)),
+                suggestion(field, expected, "known fields:"),
+            )
+        }
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -148,9 +164,8 @@ fn in_words(expected: &str) -> &str {
         "u16" => "a whole number from 0 to 65535",
         "u32" => "a whole number from 0 to 4294967295",
         "u64" | "usize" => "a whole number of 0 or more",
-        "a nonzero u8" | "a nonzero u16" | "a nonzero u32" | "a nonzero u64" => {
-            "a whole number of 1 or more"
-        }
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "a nonzero u8" | "a nonzero u32" | "a nonzero u64" => "a whole number of 1 or more",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         "a string" | "str" | "a borrowed string" => "text",

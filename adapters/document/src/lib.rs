@@ -13,6 +13,6 @@ mod node;
 mod parse;
 mod scalar;
 
-pub use error::{DecodeError, SyntaxError, SyntaxErrorKind};
+pub use error::{DecodeError, DecodeErrorKind, SyntaxError, SyntaxErrorKind};
 pub use node::{Entry, Key, Kind, Node, Number};
 pub use parse::{Limits, parse};

@@ -1,0 +1,127 @@
+//! What is wrong, as the mesh reports it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bowline_document::files::{FileError, FileErrorKind};
+use bowline_mesh::{Code, EndpointGroup, Object, ObjectKey, Problem, Severity, Source};
+
+use crate::entry::{Effect, Finding, Identity};
+
+/// What was found about an entry; `refused` says what happens where it is not taken.
+pub(crate) fn problem(
+    finding: Finding,
+    place: &Arc<str>,
+    object: Option<ObjectKey>,
+    refused: &'static str,
+) -> Problem {
+    let Finding {
+        code,
+        line,
+        field,
+        message,
+        hint,
+        effect,
+    } = finding;
+    let (severity, meanwhile) = match effect {
+        Effect::Refused => (Severity::Error, refused),
+        Effect::Taken(severity, meanwhile) => (severity, meanwhile),
+    };
+    let hint = match hint.is_empty() {
+        true => "correct it; the file is read again when it changes".into(),
+        false => hint.into(),
+    };
+    Problem {
+        code,
+        severity,
+        object,
+        source: Some(Source {
+            place: place.clone(),
+            line: Some(line),
+        }),
+        field: field.into(),
+        message: message.into(),
+        meanwhile: meanwhile.into(),
+        hint,
+    }
+}
+
+/// What was found about a file as a whole.
+pub(crate) fn malformed(finding: Finding, place: &Arc<str>) -> Problem {
+    problem(finding, place, None, FILE_KEPT)
+}
+
+/// A file or directory that cannot be read.
+pub(crate) fn file_problem(error: &FileError) -> Problem {
+    let (code, hint) = match error.kind {
+        FileErrorKind::Missing => (Code::Unreadable, "create it, or correct the path"),
+        FileErrorKind::Unreadable => (Code::Unreadable, "let the control plane read it"),
+        FileErrorKind::TooLarge => (Code::TooLarge, "split it into several files in a directory"),
+    };
+    Problem {
+        code,
+        severity: Severity::Error,
+        object: None,
+        source: Some(Source {
+            place: error.path.clone(),
+            line: None,
+        }),
+        field: "".into(),
+        message: error.message.as_str().into(),
+        meanwhile: FILE_KEPT.into(),
+        hint: hint.into(),
+    }
+}
+
+/// An entry about something that an earlier one is about.
+pub(crate) fn duplicate(
+    identity: &Identity,
+    key: &ObjectKey,
+    place: &Arc<str>,
+    line: u32,
+    first: &str,
+) -> Problem {
+    Problem {
+        code: Code::Duplicate,
+        severity: Severity::Error,
+        object: Some(key.clone()),
+        source: Some(Source {
+            place: place.clone(),
+            line: Some(line),
+        }),
+        field: "name".into(),
+        message: format!("{identity} is already at {first}").into(),
+        meanwhile: "the first one counts".into(),
+        hint: "rename or remove one of them".into(),
+    }
+}
+
+/// An endpoint that has none of its service's ports gets no requests, which nobody wants.
+pub(crate) fn without_port(
+    object: &Object,
+    group: &EndpointGroup,
+    names: &BTreeSet<Arc<str>>,
+) -> Option<Problem> {
+    let given = &group.endpoints.first()?.ports;
+    if given.keys().any(|name| names.contains(name)) {
+        return None;
+    }
+    let list = |names: Vec<&str>| names.join(", ");
+    let given = list(given.keys().map(|name| &**name).collect());
+    let wanted = list(names.iter().map(|name| &**name).collect());
+    Some(Problem {
+        code: Code::UnresolvedReference,
+        severity: Severity::Error,
+        object: Some(object.key().clone()),
+        source: Some(object.source.clone()),
+        field: "ports".into(),
+        message: format!(
+            "{} has the ports {wanted}, and this has {given}",
+            group.service
+        )
+        .into(),
+        meanwhile: "it gets no requests for that service".into(),
+        hint: "name its ports as the service does".into(),
+    })
+}
+
+const FILE_KEPT: &str = "what it last contained stays in use";

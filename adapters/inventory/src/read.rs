@@ -1,0 +1,381 @@
+//! The core: files and what was known before, to what is known now and the event that says so. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+};
+
+use bowline_document::files::{File, FileError, Reading};
+use bowline_mesh::{
+    Change, Hostname, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec,
+};
+
+use crate::{
+    entry::{Entry, Finding, Identity, Subject},
+    problem::{duplicate, file_problem, malformed, problem, without_port},
+    table, tree,
+};
+
+/// What is known of an inventory.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    files: BTreeMap<Arc<str>, Known>,
+    /// What the mesh was told.
+    told: BTreeMap<ObjectKey, Object>,
+    problems: Vec<Problem>,
+    said: Said,
+}
+
+/// The last thing that was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Said {
+    #[default]
+    Nothing,
+    /// That the inventory cannot be read.
+    Failing,
+    /// What it contains.
+    Content,
+}
+
+/// What is known of one file.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// As it was when it was last read; `None` for a file that is known from before the start.
+    content: Option<Result<Arc<[u8]>, FileError>>,
+    entries: Vec<Arc<Taken>>,
+    /// Entries of before that it may still have, which nobody can say now. They count where nobody else has them.
+    kept: Vec<Arc<Taken>>,
+    /// What is wrong with the file as a whole.
+    problem: Option<Problem>,
+}
+
+/// An entry as it is used: as it is written, or as it was when it was last right.
+#[derive(Debug)]
+struct Taken {
+    subject: Option<Subject>,
+    line: u32,
+    objects: Vec<Object>,
+    problems: Vec<Problem>,
+}
+
+impl State {
+    /// What was known before the start: the objects that the mesh last had from this registry. They are the last good versions of
+    /// entries and files that cannot be read now.
+    pub fn restored(objects: Vec<Object>) -> Self {
+        let mut entries: BTreeMap<(Arc<str>, Identity), Vec<Object>> = BTreeMap::new();
+        for object in objects {
+            if let Some(identity) = Identity::of(&object) {
+                let file = object.source.place.clone();
+                entries.entry((file, identity)).or_default().push(object);
+            }
+        }
+        let mut files: BTreeMap<Arc<str>, Known> = BTreeMap::new();
+        for ((file, identity), objects) in entries {
+            let Some(first) = objects.first() else {
+                continue;
+            };
+            let taken = Taken {
+                subject: Some(Subject {
+                    identity,
+                    key: first.key().clone(),
+                }),
+                line: first.source.line.unwrap_or(1),
+                objects,
+                problems: Vec::new(),
+            };
+            let known = files.entry(file).or_default();
+            known.kept.push(Arc::new(taken));
+        }
+        Self {
+            files,
+            ..Self::default()
+        }
+    }
+
+    /// Whether an entry of this identity is known, wherever it was written.
+    fn last_good(&self, identity: &Identity) -> Option<&Taken> {
+        let entries = self.files.values().flat_map(Known::all);
+        entries.map(|taken| &**taken).find(|taken| {
+            let subject = taken.subject.as_ref();
+            !taken.objects.is_empty() && subject.is_some_and(|is| is.identity == *identity)
+        })
+    }
+}
+
+impl Known {
+    fn all(&self) -> impl Iterator<Item = &Arc<Taken>> {
+        self.entries.iter().chain(&self.kept)
+    }
+}
+
+/// Reads the files anew where they have changed.
+///
+/// Returns what is known now, and the event that tells the mesh; no event if there is nothing new to tell.
+pub fn read(
+    reading: &Reading,
+    previous: &State,
+    settings: &RegistrySettings,
+) -> (State, Option<RegistryEvent>) {
+    let event = |change, problems: &[Problem]| RegistryEvent {
+        registry: settings.id.clone(),
+        change,
+        problems: problems.to_vec(),
+    };
+    let mut state = State {
+        files: files(reading, previous, settings),
+        ..State::default()
+    };
+    let (objects, mut problems) = united(&state.files);
+    problems.extend(reading.errors.iter().map(file_problem));
+    state.problems = problems;
+    let is_same = state.problems == previous.problems;
+
+    if let Some(error) = unreadable(reading, &state.files) {
+        state.told = previous.told.clone();
+        state.said = Said::Failing;
+        if previous.said == Said::Failing && is_same {
+            return (state, None);
+        }
+        let event = event(Change::Failing { error }, &state.problems);
+        return (state, Some(event));
+    }
+
+    state.said = Said::Content;
+    let change = match previous.said {
+        Said::Nothing | Said::Failing => {
+            state.told = objects;
+            Some(Change::Replace(state.told.values().cloned().collect()))
+        }
+        Said::Content => {
+            let (told, change) = difference(&previous.told, objects);
+            state.told = told;
+            change.or_else(|| {
+                let nothing = Change::Update {
+                    upserts: Vec::new(),
+                    removes: Vec::new(),
+                };
+                (!is_same).then_some(nothing)
+            })
+        }
+    };
+    let event = change.map(|change| event(change, &state.problems));
+    (state, event)
+}
+
+/// Why nothing can be said of the inventory as a whole: what was asked for is not there, or all of it is broken from the beginning.
+fn unreadable(reading: &Reading, files: &BTreeMap<Arc<str>, Known>) -> Option<String> {
+    let is_known = |(path, known): (&Arc<str>, &Known)| {
+        let is_broken = known.problem.is_some() && known.kept.is_empty();
+        !is_broken && !reading.errors.iter().any(|error| covers(error, path))
+    };
+    let error = reading.errors.first().map(FileError::to_string);
+    let mut problems = files.values().filter_map(|known| known.problem.as_ref());
+    match files.iter().any(is_known) {
+        true => None,
+        false => error.or_else(|| problems.next().map(Problem::to_string)),
+    }
+}
+
+/// Whether a path is, or is below, one that cannot be read.
+fn covers(error: &FileError, path: &str) -> bool {
+    Path::new(path).starts_with(&*error.path)
+}
+
+fn files(
+    reading: &Reading,
+    previous: &State,
+    settings: &RegistrySettings,
+) -> BTreeMap<Arc<str>, Known> {
+    let read_file = |file: &File| {
+        let known = match previous.files.get(&file.path) {
+            Some(before) if before.content.as_ref() == Some(&file.content) => before.clone(),
+            before => known(file, before, previous, settings),
+        };
+        (file.path.clone(), known)
+    };
+    let mut files: BTreeMap<_, _> = reading.files.iter().map(read_file).collect();
+    for (path, known) in &previous.files {
+        if reading.errors.iter().any(|error| covers(error, path)) {
+            files.entry(path.clone()).or_insert_with(|| known.clone());
+        }
+    }
+    files
+}
+
+/// Reads one file.
+fn known(
+    file: &File,
+    before: Option<&Known>,
+    previous: &State,
+    settings: &RegistrySettings,
+) -> Known {
+    let kept = || before.into_iter().flat_map(Known::all);
+    let entries = match &file.content {
+        Ok(content) => {
+            entries(content, &file.path, settings).map_err(|finding| malformed(finding, &file.path))
+        }
+        Err(error) => Err(file_problem(error)),
+    };
+    let content = Some(file.content.clone());
+    match entries {
+        Err(problem) => Known {
+            content,
+            entries: Vec::new(),
+            kept: kept().cloned().collect(),
+            problem: Some(problem),
+        },
+        Ok(entries) => {
+            let may_lack = may_lack_entries(&entries);
+            let entries: Vec<_> = entries
+                .into_iter()
+                .map(|entry| Arc::new(take(entry, &file.path, may_lack, previous)))
+                .collect();
+            let named: BTreeSet<_> = entries.iter().filter_map(|taken| identity(taken)).collect();
+            let kept = kept()
+                .filter(|taken| may_lack && identity(taken).is_some_and(|is| !named.contains(is)))
+                .cloned()
+                .collect();
+            Known {
+                content,
+                entries,
+                kept,
+                problem: None,
+            }
+        }
+    }
+}
+
+fn entries(
+    content: &[u8],
+    place: &Arc<str>,
+    settings: &RegistrySettings,
+) -> Result<Vec<Entry>, Finding> {
+    match place.to_ascii_lowercase().ends_with(".csv") {
+        true => table::entries(content, place, settings),
+        false => tree::entries(content, place, settings),
+    }
+}
+
+/// Whether a file may have more entries than can be read: a name that cannot be read may be that of any entry, and a file whose
+/// last entry is wrong may be cut off. Then nothing that it had before is removed.
+fn may_lack_entries(entries: &[Entry]) -> bool {
+    let is_refused = |entry: &Entry| entry.objects.is_none();
+    entries.iter().any(|entry| entry.subject.is_none()) || entries.last().is_some_and(is_refused)
+}
+
+/// An entry as it is written or, where it is wrong, as it was before.
+fn take(entry: Entry, place: &Arc<str>, may_lack: bool, previous: &State) -> Taken {
+    let Entry {
+        subject,
+        line,
+        objects,
+        findings,
+    } = entry;
+    let last_good = match (&objects, &subject) {
+        (None, Some(subject)) => previous.last_good(&subject.identity),
+        (Some(_), _) | (None, None) => None,
+    };
+    let refused = match (last_good, may_lack) {
+        (Some(_), false) => "its last version that was right stays in use",
+        (Some(_), true) => {
+            "its last version that was right stays in use, and nothing that the file had before is removed"
+        }
+        (None, false) => "it is left out",
+        (None, true) => "it is left out, and nothing that the file had before is removed",
+    };
+    let problems = findings
+        .into_iter()
+        .map(|finding| {
+            let key = subject.as_ref().map(|subject| subject.key.clone());
+            problem(finding, place, key, refused)
+        })
+        .collect();
+    let objects = objects.or_else(|| last_good.map(|taken| taken.objects.clone()));
+    Taken {
+        subject,
+        line,
+        objects: objects.unwrap_or_default(),
+        problems,
+    }
+}
+
+/// All objects of all files, and all problems.
+fn united(files: &BTreeMap<Arc<str>, Known>) -> (BTreeMap<ObjectKey, Object>, Vec<Problem>) {
+    let mut objects = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut first: HashMap<&Identity, (&Arc<str>, u32)> = HashMap::new();
+    let mut port_names: HashMap<Hostname, BTreeSet<Arc<str>>> = HashMap::new();
+    let fresh = files
+        .iter()
+        .flat_map(|(place, known)| known.entries.iter().map(move |taken| (place, taken, true)));
+    let kept = files
+        .iter()
+        .flat_map(|(place, known)| known.kept.iter().map(move |taken| (place, taken, false)));
+    problems.extend(files.values().filter_map(|known| known.problem.clone()));
+    for (place, taken, is_fresh) in fresh.chain(kept) {
+        if is_fresh {
+            problems.extend(taken.problems.iter().cloned());
+        }
+        let Some(Subject { identity, key }) = &taken.subject else {
+            continue;
+        };
+        if let Some((first_place, first_line)) = first.get(identity) {
+            if is_fresh {
+                let first = format!("{first_place}:{first_line}");
+                problems.push(duplicate(identity, key, place, taken.line, &first));
+            }
+            continue;
+        }
+        first.insert(identity, (place, taken.line));
+        for object in &taken.objects {
+            if let Spec::Service(service) = object.spec() {
+                let names = service.ports.iter().map(|port| port.name.clone());
+                port_names.insert(service.hostname.clone(), names.collect());
+            }
+            objects.insert(object.key().clone(), object.clone());
+        }
+    }
+    for object in objects.values() {
+        if let Spec::Endpoints(group) = object.spec()
+            && let Some(names) = port_names.get(&group.service)
+        {
+            problems.extend(without_port(object, group, names));
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    (objects, problems)
+}
+
+/// What to tell the mesh so that it knows what is known now. Lines that only moved are not worth telling.
+fn difference(
+    told: &BTreeMap<ObjectKey, Object>,
+    objects: BTreeMap<ObjectKey, Object>,
+) -> (BTreeMap<ObjectKey, Object>, Option<Change>) {
+    let removes: Vec<_> = told
+        .keys()
+        .filter(|key| !objects.contains_key(key))
+        .cloned()
+        .collect();
+    let upserts: Vec<_> = objects
+        .iter()
+        .filter(|(key, object)| {
+            told.get(key)
+                .is_none_or(|before| before.spec() != object.spec())
+        })
+        .map(|(_, object)| object.clone())
+        .collect();
+    let change = match upserts.is_empty() && removes.is_empty() {
+        true => None,
+        false => Some(Change::Update { upserts, removes }),
+    };
+    (objects, change)
+}
+
+fn identity(taken: &Taken) -> Option<&Identity> {
+    taken.subject.as_ref().map(|subject| &subject.identity)
+}
+
+#[cfg(test)]
+mod tests;
