@@ -48,7 +48,16 @@ pub fn convert(
     };
     let mut report = Report::new(object_key(name, context.settings), source);
     let objects = manifest.objects(&scope, &mut report);
-    let (problems, is_valid) = report.finish();
+    let (mut problems, is_valid) = report.finish();
+    let is_left_out = |problem: &Problem| {
+        let mut keys = objects.iter().map(Object::key);
+        is_valid && !keys.any(|key| Some(key) == problem.object.as_ref())
+    };
+    // A problem of an object says that its last good version may stay. One that is left out on purpose must not.
+    for problem in problems.iter_mut().filter(|problem| is_left_out(problem)) {
+        problem.object = None;
+        problem.message = format!("{name}: {}", problem.message).into();
+    }
     Converted {
         objects: is_valid.then_some(objects),
         problems,

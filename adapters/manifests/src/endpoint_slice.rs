@@ -63,7 +63,7 @@ enum AddressType {
 #[serde(rename_all = "camelCase")]
 struct Endpoint {
     addresses: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     conditions: Conditions,
     zone: Option<String>,
     target_ref: Option<TargetRef>,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bowline_document::{DecodeError, DecodeErrorKind, Limits, Node, SyntaxError, SyntaxErrorKind};
-use bowline_mesh::{Code, ObjectKey, Problem, RegistrySettings, Severity, Source};
+use bowline_mesh::{Code, Problem, RegistrySettings, Severity, Source};
+use serde::Deserialize;
 
 use crate::{
     Manifest, ManifestKind, ManifestName, Metadata, convert::object_key, metadata::shortened,
@@ -31,6 +32,13 @@ pub(crate) struct Contents {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// What is wrong besides the entries.
     pub(crate) problems: Vec<Problem>,
+}
+
+/// The part of the metadata that must be right for an object to have a last good version.
+#[derive(Default, Deserialize)]
+struct Identity {
+    name: Option<Arc<str>>,
+    namespace: Option<String>,
 }
 
 /// One object with a usable name.
@@ -145,7 +153,7 @@ fn entry(
     };
     let kind = kind(written, &source)?;
     let name = name(kind, node, settings, &source)?;
-    let wrong_field = |error| wrong_field(error, &source.place, object_key(&name, settings));
+    let wrong_field = |error| wrong_field(error, &source.place, &name, settings);
     let (manifest, problems) = match kind.decode(node) {
         Ok((manifest, unknown)) => {
             let unknown = unknown.into_iter();
@@ -252,8 +260,8 @@ fn name(
             hint: hint.into(),
         })
     };
-    let metadata = match node.entry("metadata") {
-        Some((_, metadata)) => metadata.decode_noting::<Metadata>().map_err(|error| {
+    let identity = match node.entry("metadata") {
+        Some((_, metadata)) => metadata.decode_noting::<Identity>().map_err(|error| {
             left_out(
                 format!("metadata.{}", error.path).trim_end_matches('.'),
                 error.line,
@@ -261,9 +269,14 @@ fn name(
                 "correct it",
             )
         }),
-        None => Ok((Metadata::default(), Vec::new())),
+        None => Ok((Identity::default(), Vec::new())),
     };
-    let (metadata, _) = metadata?;
+    let (Identity { name, namespace }, _) = identity?;
+    let metadata = Metadata {
+        name,
+        namespace,
+        ..Metadata::default()
+    };
     ManifestName::new(kind, &metadata, settings).map_err(|error| {
         let field = error.field();
         left_out(
@@ -295,7 +308,12 @@ fn without_indexes(path: &str) -> String {
     result
 }
 
-fn wrong_field(error: DecodeError, file: &Arc<str>, object: Option<ObjectKey>) -> Problem {
+fn wrong_field(
+    error: DecodeError,
+    file: &Arc<str>,
+    name: &ManifestName,
+    settings: &RegistrySettings,
+) -> Problem {
     let DecodeError {
         kind,
         line,
@@ -304,19 +322,23 @@ fn wrong_field(error: DecodeError, file: &Arc<str>, object: Option<ObjectKey>) -
         message,
         hint,
     } = error;
+    let object = object_key(name, settings);
     Problem {
         code: match kind {
             DecodeErrorKind::UnknownField => Code::UnknownField,
             DecodeErrorKind::InvalidField => Code::InvalidField,
         },
         severity: Severity::Error,
-        object,
         source: Some(Source {
             place: file.clone(),
             line: Some(line),
         }),
         field: path.into(),
-        message: message.into(),
+        message: match &object {
+            Some(_) => message.into(),
+            None => format!("{name}: {message}").into(),
+        },
+        object,
         meanwhile: LAST_GOOD.into(),
         hint: match hint.as_str() {
             "" => "correct the field".into(),
