@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use xtask::workspace;
@@ -20,8 +21,10 @@ use crate::{
 /// The environment variable that names a program which is up to date already.
 const PROGRAM: &str = "BOWLINE_PROGRAM";
 
+const CONFIGURATION: &str = "bowline.yaml";
+
 /// Where a `bowline serve` listens. The ports stay the same over restarts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Addresses {
     /// xDS without TLS.
     pub xds: SocketAddr,
@@ -51,6 +54,24 @@ impl Bowline {
     pub async fn start(configuration: &str, folder: &Path) -> Result<Self> {
         let mut bowline = Self::prepare(configuration, folder).await?;
         bowline.launch().await?;
+        bowline.ready().await?;
+        Ok(bowline)
+    }
+
+    /// Starts `bowline serve` with the file `bowline.yaml` of a folder as it is, and returns when
+    /// it is ready. The file says where xDS is served with and without TLS.
+    ///
+    /// # Errors
+    /// When it cannot be built or started, or does not become ready.
+    pub async fn start_as_configured(folder: &Path) -> Result<Self> {
+        let program = program().await?;
+        let (process, addresses) = serve(&program, folder).await?;
+        let mut bowline = Self {
+            program,
+            folder: folder.to_path_buf(),
+            addresses,
+            process: Some(process),
+        };
         bowline.ready().await?;
         Ok(bowline)
     }
@@ -97,7 +118,7 @@ impl Bowline {
 
     /// The path of its configuration file.
     pub fn configuration(&self) -> PathBuf {
-        self.folder.join("bowline.yaml")
+        self.folder.join(CONFIGURATION)
     }
 
     /// Where it listens.
@@ -110,28 +131,10 @@ impl Bowline {
     /// # Errors
     /// When it ends or does not listen in time.
     pub async fn launch(&mut self) -> Result<()> {
-        let listening = self.folder.join("addresses.json");
-        drop(std::fs::remove_file(&listening));
-        let configuration = self.configuration();
-        let arguments = [
-            "serve".as_ref(),
-            "--config".as_ref(),
-            configuration.as_os_str(),
-            "--addresses-file".as_ref(),
-            listening.as_os_str(),
-        ];
-        let mut process = Process::start("bowline", &self.program, arguments, &self.folder)?;
-        let waited = eventually("bowline listens", async || {
-            if let Err(ended) = process.alive() {
-                return Ok(Err(ended));
-            }
-            std::fs::metadata(&listening)
-                .context("it has not said where it listens")
-                .map(|_| Ok(()))
-        })
-        .await;
+        let (process, addresses) = serve(&self.program, &self.folder).await?;
         self.process = Some(process);
-        waited?
+        self.addresses = addresses;
+        Ok(())
     }
 
     /// Waits until it says that it is ready.
@@ -223,6 +226,14 @@ impl Bowline {
         Ok(output.stdout)
     }
 
+    /// Succeeds while it runs.
+    ///
+    /// # Errors
+    /// When it has ended, with the end of its log.
+    pub fn alive(&mut self) -> Result<()> {
+        self.process.as_mut().context("it was not started")?.alive()
+    }
+
     /// Its log until now.
     ///
     /// # Errors
@@ -230,6 +241,32 @@ impl Bowline {
     pub fn log(&self) -> Result<String> {
         self.process.as_ref().context("it was not started")?.log()
     }
+}
+
+async fn serve(program: &Path, folder: &Path) -> Result<(Process, Addresses)> {
+    let listening = folder.join("addresses.json");
+    // Those of an earlier run would be believed.
+    drop(std::fs::remove_file(&listening));
+    let arguments = [
+        "serve".as_ref(),
+        "--config".as_ref(),
+        CONFIGURATION.as_ref(),
+        "--addresses-file".as_ref(),
+        listening.as_os_str(),
+    ];
+    let mut process = Process::start("bowline", program, arguments, folder)?;
+    let said = eventually("bowline listens", async || {
+        if let Err(ended) = process.alive() {
+            return Ok(Err(ended));
+        }
+        std::fs::read(&listening)
+            .context("it has not said where it listens")
+            .map(Ok)
+    })
+    .await??;
+    let addresses = serde_json::from_slice(&said)
+        .with_context(|| format!("not addresses: {}", String::from_utf8_lossy(&said)))?;
+    Ok((process, addresses))
 }
 
 /// The path of the program, built if need be.

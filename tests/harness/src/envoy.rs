@@ -192,6 +192,14 @@ impl Envoy {
         Ok(names)
     }
 
+    /// Succeeds while it runs.
+    ///
+    /// # Errors
+    /// When it has ended, with the end of its log.
+    pub fn alive(&mut self) -> Result<()> {
+        self.process.alive()
+    }
+
     /// Its log until now.
     ///
     /// # Errors

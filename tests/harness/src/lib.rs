@@ -18,6 +18,6 @@ pub use bowline::{Addresses, Bowline, program};
 pub use client::{Answer, Request, Version};
 pub use envoy::Envoy;
 pub use eventually::{PATIENCE, eventually, within};
-pub use load::{Connections, Load, Report};
+pub use load::{Connections, Load, Report, Seen};
 pub use port::free_port;
 pub use process::{Output, Process, run};

@@ -58,6 +58,8 @@ pub struct Seen {
     pub first: Instant,
     /// When it answered its last.
     pub last: Instant,
+    /// How many requests had succeeded then, whoever answered them.
+    pub succeeded_at_last: u64,
 }
 
 impl Load {
@@ -111,6 +113,12 @@ impl Report {
         self.backends.get(backend).map_or(0, |seen| seen.requests)
     }
 
+    /// How many requests others have answered since this backend answered its last.
+    pub fn since_last_of(&self, backend: &str) -> u64 {
+        let last = self.backends.get(backend);
+        self.succeeded - last.map_or(0, |seen| seen.succeeded_at_last)
+    }
+
     /// Succeeds when there were requests and none failed.
     ///
     /// # Errors
@@ -140,20 +148,15 @@ impl Report {
     fn succeeded(&mut self, backend: &str, at: Instant, latency: Duration) {
         self.succeeded += 1;
         self.latencies.push(latency);
-        match self.backends.get_mut(backend) {
-            Some(seen) => {
-                seen.requests += 1;
-                seen.last = at;
-            }
-            None => {
-                let seen = Seen {
-                    requests: 1,
-                    first: at,
-                    last: at,
-                };
-                self.backends.insert(backend.to_owned(), seen);
-            }
-        }
+        let seen = self.backends.entry(backend.to_owned()).or_insert(Seen {
+            requests: 0,
+            first: at,
+            last: at,
+            succeeded_at_last: 0,
+        });
+        seen.requests += 1;
+        seen.last = at;
+        seen.succeeded_at_last = self.succeeded;
     }
 }
 
