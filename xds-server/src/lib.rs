@@ -3,4 +3,19 @@
 
 pub mod cli;
 pub mod config;
+pub mod serve;
+pub mod tasks;
+
+pub mod registries;
+
+pub mod pipeline;
+
+pub mod node;
+pub mod source;
+
+pub mod grpc;
+pub mod tls;
+
+pub mod admin;
 pub mod log;
+pub mod metrics;

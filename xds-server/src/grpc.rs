@@ -1,0 +1,151 @@
+//! The xDS listeners: connections in, the aggregated discovery service on each.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bowline_ads::{AggregatedDiscoveryService, Peer};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+use crate::{source::MeshSource, tls::TlsListener};
+
+/// A peer that answers no PING for so long is gone. Half-open connections of machines that vanished end by this.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
+const STREAMS_PER_CONNECTION_MAX: u32 = 1_000_000;
+/// After an error of the listening socket (no file descriptors left), before the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Service = AggregatedDiscoveryService<MeshSource>;
+
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// Without TLS: clients prove nothing.
+    Plaintext(TcpListener),
+    /// Mutual TLS.
+    Tls(TlsListener),
+}
+
+impl Listener {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plaintext(socket) => socket.local_addr(),
+            Self::Tls(listener) => listener.local_address(),
+        }
+    }
+
+    /// Serves connections until the token is cancelled, and then until all are done. Connections are owned by this future.
+    ///
+    /// # Errors
+    /// Never by what a client does.
+    pub async fn serve(
+        mut self,
+        service: Service,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = self.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        connections.spawn(connection(stream, peer, service.clone(), shutdown.clone()));
+                    }
+                    Err(error) => {
+                        warn!(%error, "the xDS listener cannot accept connections; it tries again");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(ended) = connections.join_next() => report(ended),
+            }
+        }
+        drop(self);
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+        Ok(())
+    }
+
+    async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Plaintext(socket) => {
+                let (stream, address) = socket.accept().await?;
+                // Updates are small and urgent.
+                stream.set_nodelay(true)?;
+                Ok((
+                    Box::new(stream),
+                    Peer {
+                        address,
+                        identity: None,
+                    },
+                ))
+            }
+            Self::Tls(listener) => {
+                let (stream, peer) = listener.accept().await;
+                let identity = Some(peer.proven);
+                Ok((
+                    Box::new(stream),
+                    Peer {
+                        address: peer.address,
+                        identity,
+                    },
+                ))
+            }
+        }
+    }
+}
+
+trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
+type Stream = Box<dyn ReadWrite>;
+
+async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: CancellationToken) {
+    let address = peer.address;
+    let service = service.map_request(move |request: http::Request<hyper::body::Incoming>| {
+        let mut request = request.map(tonic::body::Body::new);
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
+    let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    http2
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
+    let connection =
+        http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(peer = %address, %error, "a connection ended with an error");
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "serving a connection panicked; the others go on");
+    }
+}

@@ -1,0 +1,266 @@
+//! From an xDS Node to the proxy that it describes, and who that proxy is.
+//!
+//! Ids of the form `sidecar~{address}~{name}.{namespace}~{domain}` and `router~…`, which Istio's agents write too, say the role, the
+//! address, the name and the namespace. Any other id is the name of a sidecar with explicit listeners. Metadata goes before the id:
+//! `NAME`, `NAMESPACE`, `INSTANCE_IPS`, `NETWORK`, `BOWLINE_CAPTURE` (`explicit` or `transparent`), `GATEWAY` (`{namespace}/{name}`)
+//! and `IDENTITY`, a SPIFFE id that is only believed as far as [`bowline_identity::Claimed`] goes.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use bowline_identity::{Claimed, PeerIdentity, Proven, SpiffeId};
+use bowline_mesh::{Capture, GatewayName, Locality, Mesh, Namespace, Network, Proxy, Role};
+use bowline_proto::envoy::config::core::v3::Node;
+use prost_types::{Value, value::Kind};
+
+/// The namespace of a proxy that names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Why a Node does not describe a proxy that can be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// There is no id, so nobody could tell this proxy from another.
+    #[error("the Node has no id: set `node.id` in the bootstrap (`bowline bootstrap` writes one)")]
+    NoId,
+    /// A part of it is not what it should be.
+    #[error("node '{id}': {field} '{value}' {reason}")]
+    Invalid {
+        /// The Node's id.
+        id: String,
+        /// Which part.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The certificate proves somebody else.
+    #[error("node '{id}' claims to be {claimed}, but its certificate proves {proven}: {hint}")]
+    NotProven {
+        /// The Node's id.
+        id: String,
+        /// Who it says it is.
+        claimed: String,
+        /// Who it is.
+        proven: SpiffeId,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// The proxy that a Node describes. `proven` is what its certificate says, if it showed one.
+///
+/// # Errors
+/// When the Node is not understood, or claims more than the certificate proves.
+pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy, NodeError> {
+    if node.id.is_empty() {
+        return Err(NodeError::NoId);
+    }
+    let parts = IdParts::of(&node.id);
+    let metadata = Metadata::of(node);
+    let invalid = |field, value: &str, reason: String| NodeError::Invalid {
+        id: node.id.clone(),
+        field,
+        value: value.to_owned(),
+        reason,
+    };
+    let namespace = metadata
+        .text("NAMESPACE")
+        .or(parts.namespace)
+        .unwrap_or(DEFAULT_NAMESPACE);
+    let namespace: Namespace = namespace
+        .parse()
+        .map_err(|error| invalid("namespace", namespace, format!("{error}")))?;
+    let name: Arc<str> = metadata.text("NAME").unwrap_or(parts.name).into();
+    let role = match (metadata.text("GATEWAY"), parts.is_gateway) {
+        (Some(gateway), _) => {
+            Role::Gateway(gateway_name(gateway, &namespace).ok_or_else(|| {
+                invalid(
+                    "metadata GATEWAY",
+                    gateway,
+                    "is not '{namespace}/{name}'".to_owned(),
+                )
+            })?)
+        }
+        (None, true) => Role::Gateway(GatewayName {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        }),
+        (None, false) => Role::Sidecar(match metadata.text("BOWLINE_CAPTURE") {
+            None if parts.is_known_form => Capture::Transparent,
+            None | Some("explicit") => Capture::Explicit,
+            Some("transparent") => Capture::Transparent,
+            Some(other) => {
+                let reason = "is neither 'explicit' nor 'transparent'".to_owned();
+                return Err(invalid("metadata BOWLINE_CAPTURE", other, reason));
+            }
+        }),
+    };
+    let addresses = match metadata.text("INSTANCE_IPS") {
+        Some(list) => list
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(|text| {
+                text.parse()
+                    .map_err(|error| invalid("metadata INSTANCE_IPS", text, format!("{error}")))
+            })
+            .collect::<Result<Vec<IpAddr>, _>>()?,
+        None => parts.address.into_iter().collect(),
+    };
+    let network = metadata
+        .text("NETWORK")
+        .map(|text| {
+            text.parse::<Network>()
+                .map_err(|error| invalid("metadata NETWORK", text, format!("{error}")))
+        })
+        .transpose()?;
+    let locality = node
+        .locality
+        .as_ref()
+        .map(|locality| Locality::new(&locality.region, &locality.zone, &locality.sub_zone))
+        .filter(|locality| *locality != Locality::default());
+    let claimed = metadata
+        .text("IDENTITY")
+        .map(|text| {
+            text.parse::<SpiffeId>()
+                .map_err(|error| invalid("metadata IDENTITY", text, format!("{error}")))
+        })
+        .transpose()?;
+    let proxy = Proxy {
+        id: node.id.as_str().into(),
+        role,
+        namespace,
+        name,
+        addresses,
+        network,
+        locality,
+        identity: match proven {
+            Some(proven) => PeerIdentity::Proven(proven.clone()),
+            None => PeerIdentity::Claimed(Claimed {
+                spiffe_id: claimed.clone(),
+            }),
+        },
+    };
+    match proven {
+        Some(proven) => check(&proxy, claimed.as_ref(), proven.spiffe_id(), mesh).map(|()| proxy),
+        None => Ok(proxy),
+    }
+}
+
+/// Whether a certificate covers all that a proxy says it is.
+fn check(
+    proxy: &Proxy,
+    claimed: Option<&SpiffeId>,
+    proven: &SpiffeId,
+    mesh: &Mesh,
+) -> Result<(), NodeError> {
+    let refuse = |claimed: String, hint| {
+        Err(NodeError::NotProven {
+            id: proxy.id.to_string(),
+            claimed,
+            proven: proven.clone(),
+            hint,
+        })
+    };
+    if let Some(claimed) = claimed
+        && claimed != proven
+    {
+        return refuse(
+            claimed.to_string(),
+            "use the certificate of that identity, or take IDENTITY out of the metadata",
+        );
+    }
+    let proven_namespace = proven
+        .namespace_and_service_account()
+        .map(|(namespace, _)| namespace);
+    let namespaces = match &proxy.role {
+        Role::Gateway(gateway) => [&proxy.namespace, &gateway.namespace],
+        Role::Sidecar(_) => [&proxy.namespace, &proxy.namespace],
+    };
+    if let Some(other) = namespaces
+        .into_iter()
+        .find(|namespace| Some(namespace.as_str()) != proven_namespace)
+    {
+        return refuse(
+            format!("in namespace {other}"),
+            "the namespace of a proxy must be that of its certificate; issue one with `bowline ca issue`",
+        );
+    }
+    if let Some((key, workload)) = proxy.workload(mesh)
+        && let Some(identity) = &workload.identity
+        && identity != proven
+    {
+        return refuse(
+            format!(
+                "workload {}/{} with identity {identity}",
+                key.namespace, key.name
+            ),
+            "a workload's proxy must show the certificate of the workload's identity",
+        );
+    }
+    Ok(())
+}
+
+fn gateway_name(text: &str, namespace: &Namespace) -> Option<GatewayName> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((of, name)) => (of.parse().ok()?, name),
+        None => (namespace.clone(), text),
+    };
+    (!name.is_empty() && !name.contains('/')).then(|| GatewayName {
+        namespace,
+        name: name.into(),
+    })
+}
+
+/// What an id says.
+struct IdParts<'n> {
+    is_known_form: bool,
+    is_gateway: bool,
+    address: Option<IpAddr>,
+    name: &'n str,
+    namespace: Option<&'n str>,
+}
+
+impl<'n> IdParts<'n> {
+    fn of(id: &'n str) -> Self {
+        let mut parts = id.split('~');
+        let known = (parts.next(), parts.next(), parts.next(), parts.next());
+        if let (Some(kind @ ("sidecar" | "router")), Some(address), Some(workload), Some(_)) = known
+        {
+            let (name, namespace) = match workload.rsplit_once('.') {
+                Some((name, namespace)) => (name, Some(namespace)),
+                None => (workload, None),
+            };
+            return Self {
+                is_known_form: true,
+                is_gateway: kind == "router",
+                address: address.parse().ok(),
+                name,
+                namespace,
+            };
+        }
+        Self {
+            is_known_form: false,
+            is_gateway: false,
+            address: None,
+            name: id,
+            namespace: None,
+        }
+    }
+}
+
+/// A Node's metadata, of which only texts are of interest.
+struct Metadata<'n>(Option<&'n BTreeMap<String, Value>>);
+
+impl<'n> Metadata<'n> {
+    fn of(node: &'n Node) -> Self {
+        Self(node.metadata.as_ref().map(|metadata| &metadata.fields))
+    }
+
+    fn text(&self, key: &str) -> Option<&'n str> {
+        match self.0?.get(key)?.kind.as_ref()? {
+            Kind::StringValue(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+}

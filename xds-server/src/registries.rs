@@ -1,0 +1,212 @@
+//! Running adapters: one task a registry, started, changed and stopped as the configuration says.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use bowline_document::files::Pace;
+use bowline_inventory::Inventory;
+use bowline_manifests::Manifests;
+use bowline_mesh::{Change, Object, RegistryEvent, RegistryId, RegistrySettings};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::config::{RegistryConfig, RegistrySource};
+
+/// After an adapter broke, before it is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
+
+/// Reads a registry once, without watching it: for commands that work offline.
+pub fn load(registry: &RegistryConfig) -> RegistryEvent {
+    let RegistryConfig { settings, source } = registry.clone();
+    match source {
+        RegistrySource::Inventory(path) => inventory(settings, path, Vec::new()).load(),
+        RegistrySource::Manifests(paths) => Manifests { settings, paths }.load(),
+    }
+}
+
+/// Runs the adapters of the newest configuration until the token is cancelled, and then until all have ended. `last_good` is what was
+/// saved of each registry before the start.
+///
+/// # Errors
+/// Never: an adapter that breaks is reported as failing and started again.
+pub async fn run(
+    mut configured: watch::Receiver<Vec<RegistryConfig>>,
+    mut last_good: BTreeMap<RegistryId, Vec<Object>>,
+    events: mpsc::Sender<RegistryEvent>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut running: BTreeMap<RegistryId, Adapter> = BTreeMap::new();
+    loop {
+        let registries = configured.borrow_and_update().clone();
+        let gone: Vec<RegistryId> = running
+            .iter()
+            .filter(|(_, adapter)| !registries.iter().any(|registry| adapter.is_for(registry)))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            if let Some(adapter) = running.remove(&id) {
+                // Its last word must not come after the first of its successor.
+                adapter.stop().await;
+                info!(registry = %id, "stopped watching");
+            }
+        }
+        for registry in registries {
+            let id = registry.settings.id.clone();
+            let saved = last_good.remove(&id).unwrap_or_default();
+            running
+                .entry(id)
+                .or_insert_with(|| Adapter::start(registry, saved, events.clone(), &shutdown));
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            changed = configured.changed() => {
+                if changed.is_err() {
+                    shutdown.cancelled().await;
+                    break;
+                }
+            }
+        }
+    }
+    for (_, adapter) in running {
+        adapter.stop().await;
+    }
+    Ok(())
+}
+
+fn inventory(settings: RegistrySettings, path: PathBuf, last_good: Vec<Object>) -> Inventory {
+    Inventory {
+        settings,
+        path,
+        last_good,
+        pace: Pace::default(),
+    }
+}
+
+/// A running adapter.
+struct Adapter {
+    registry: RegistryConfig,
+    task: JoinSet<()>,
+    cancelled: CancellationToken,
+}
+
+impl Adapter {
+    fn start(
+        registry: RegistryConfig,
+        last_good: Vec<Object>,
+        events: mpsc::Sender<RegistryEvent>,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        info!(registry = %registry.settings.id, source = %registry.source, "watching");
+        let cancelled = shutdown.child_token();
+        let mut task = JoinSet::new();
+        task.spawn(keep_running(
+            registry.clone(),
+            last_good,
+            events,
+            cancelled.clone(),
+        ));
+        Self {
+            registry,
+            task,
+            cancelled,
+        }
+    }
+
+    /// Whether it need not be started anew. What only the store looks at (permissions, the guard) does not count.
+    fn is_for(&self, registry: &RegistryConfig) -> bool {
+        let naming = |settings: &RegistrySettings| {
+            let RegistrySettings {
+                id,
+                trust_domain,
+                domain,
+                namespace,
+                hostname_template,
+                network,
+                locality,
+                allowed_namespaces: _,
+                allowed_hostnames: _,
+                policies_for_mesh: _,
+                guard: _,
+            } = settings.clone();
+            (
+                id,
+                trust_domain,
+                domain,
+                namespace,
+                hostname_template,
+                network,
+                locality,
+            )
+        };
+        self.registry.source == registry.source
+            && naming(&self.registry.settings) == naming(&registry.settings)
+    }
+
+    async fn stop(mut self) {
+        self.cancelled.cancel();
+        while self.task.join_next().await.is_some() {}
+    }
+}
+
+/// Runs an adapter, again and again if it breaks.
+async fn keep_running(
+    registry: RegistryConfig,
+    mut last_good: Vec<Object>,
+    events: mpsc::Sender<RegistryEvent>,
+    cancelled: CancellationToken,
+) {
+    let id = registry.settings.id.clone();
+    while !cancelled.is_cancelled() {
+        let mut task = JoinSet::new();
+        task.spawn(run_once(
+            registry.clone(),
+            std::mem::take(&mut last_good),
+            events.clone(),
+            cancelled.clone(),
+        ));
+        let ended = task.join_next().await;
+        if cancelled.is_cancelled() {
+            return;
+        }
+        let error = match ended {
+            Some(Err(error)) => format!("its adapter broke ({error}); it is started again"),
+            Some(Ok(())) | None => "its adapter ended by itself; it is started again".to_owned(),
+        };
+        error!(registry = %id, error, "an adapter must never end: please report this");
+        let change = Change::Failing { error };
+        let failing = RegistryEvent {
+            registry: id.clone(),
+            change,
+            problems: Vec::new(),
+        };
+        if events.send(failing).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = cancelled.cancelled() => return,
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+        }
+    }
+}
+
+async fn run_once(
+    registry: RegistryConfig,
+    last_good: Vec<Object>,
+    events: mpsc::Sender<RegistryEvent>,
+    cancelled: CancellationToken,
+) {
+    let RegistryConfig { settings, source } = registry;
+    match source {
+        RegistrySource::Inventory(path) => {
+            inventory(settings, path, last_good)
+                .run(events, cancelled)
+                .await;
+        }
+        RegistrySource::Manifests(paths) => {
+            Manifests { settings, paths }.run(events, cancelled).await
+        }
+    }
+}

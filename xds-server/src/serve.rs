@@ -1,0 +1,286 @@
+//! `bowline serve`: the wiring, in the order in which data flows.
+//!
+//! ```text
+//! configuration ─► registries ─► pipeline ─► ads ─► listeners          admin reads from all of them
+//! ```
+
+mod addresses;
+mod reload;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+
+use anyhow::Context;
+use bowline_ads::{AggregatedDiscoveryService, Fleet};
+use bowline_cert_authority::CertificateAuthority;
+use bowline_mesh::{MeshStore, RegistryId, RegistrySettings};
+use bowline_state::{Embedded, Memory, Store, WriteBehind};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    admin,
+    config::{Config, StateConfig, XdsCertificates, XdsConfig},
+    grpc::Listener,
+    log,
+    metrics::Metrics,
+    pipeline::{Births, PipelineSettings, Restored, Saved, pipeline},
+    registries,
+    source::MeshSource,
+    tasks::Tasks,
+    tls::{self, TlsFiles, TlsListener, TlsSource},
+};
+
+pub use addresses::Addresses;
+
+/// How long a layer that nobody reads is kept: longer than a proxy needs to reconnect.
+const LAYER_LINGER: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What the command line says about a run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where to write the addresses that are listened on, once they are.
+    pub addresses_file: Option<PathBuf>,
+}
+
+/// Serves until it is told to end.
+///
+/// # Errors
+/// When something that is needed to serve cannot be had. What a registry or a proxy does is never an error here.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let config = Config::load(&options.config)?;
+    let log_control = log::start(&config.log)?;
+    info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
+
+    let shutdown = CancellationToken::new();
+    let mut tasks = Tasks::new(shutdown.clone());
+
+    let store = open_state(&config.state)?;
+    let writer = WriteBehind::start(store.clone())
+        .context("cannot start the thread that writes the state")?;
+    let authority =
+        CertificateAuthority::open(&*store, &config.mesh.trust_domain, SystemTime::now())
+            .context("cannot open the certificate authority")?;
+    let authority = Arc::new(authority);
+
+    let registry_settings: Vec<RegistrySettings> = config
+        .registries
+        .iter()
+        .map(|registry| registry.settings.clone())
+        .collect();
+    let saved = Saved::new(store.clone(), writer.clone());
+    let ids: Vec<RegistryId> = registry_settings
+        .iter()
+        .map(|settings| settings.id.clone())
+        .collect();
+    let Restored {
+        registries: restored,
+        virtual_addresses,
+    } = saved.restore(&*store, &ids)?;
+    let mut mesh = MeshStore::new(
+        Arc::new(config.mesh.clone()),
+        registry_settings,
+        virtual_addresses,
+    );
+    let mut last_good = BTreeMap::new();
+    for (registry, objects, saved_at) in restored {
+        info!(%registry, objects = objects.len(), "the last good state is loaded and served until the registry answers");
+        mesh.restore(&registry, objects.clone(), saved_at);
+        last_good.insert(registry, objects);
+    }
+
+    let births = Births::default();
+    let pipeline_settings = PipelineSettings {
+        start_timeout: config.start_timeout,
+        linger: LAYER_LINGER,
+    };
+    let (writer_loop, handle, events) =
+        pipeline(mesh, Some(saved), pipeline_settings, births.clone());
+    let metrics = Arc::new(Metrics::new());
+    let fleet = Fleet::observed_by(metrics.observer(births));
+    let service = AggregatedDiscoveryService::new(
+        MeshSource::new(handle.clone()),
+        ads_settings(&config.xds),
+        fleet.clone(),
+        shutdown.clone(),
+    );
+
+    let mut addresses = Addresses::default();
+    let mut listeners = Vec::new();
+    if let Some(address) = config.xds.plaintext {
+        let listener = Listener::Plaintext(bind(address, "xds.address").await?);
+        addresses.xds = Some(listener.local_addr()?);
+        listeners.push(("xds", listener));
+    }
+    let mut tls_status = None;
+    let mut tls_counts = None;
+    if let Some(tls_config) = &config.xds.tls {
+        let source = tls_source(&config, &authority);
+        let loaded =
+            tokio::task::spawn_blocking(move || tls::load(source, SystemTime::now())).await?;
+        let (material, upkeep) = loaded.context("xds.tls: cannot serve mutual TLS")?;
+        let listener = TlsListener::new(
+            bind(tls_config.address, "xds.tls.address").await?,
+            material.clone(),
+        );
+        tls_counts = Some(listener.counts());
+        tls_status = Some(material.status());
+        let listener = Listener::Tls(listener);
+        addresses.xds_tls = Some(listener.local_addr()?);
+        listeners.push(("xds over TLS", listener));
+        let cancelled = shutdown.clone();
+        tasks.spawn(
+            "certificates",
+            async move { Ok(upkeep.run(cancelled).await?) },
+        );
+    }
+    let admin_socket = bind(config.admin.address, "admin.address").await?;
+    addresses.admin = Some(admin_socket.local_addr()?);
+
+    tasks.spawn("pipeline", writer_loop.run(shutdown.clone()));
+    let (configured, follow) = watch::channel(config.registries.clone());
+    tasks.spawn(
+        "registries",
+        registries::run(follow, last_good, events, shutdown.clone()),
+    );
+    let stuck = service.clone();
+    let cancelled = shutdown.clone();
+    tasks.spawn("stuck streams", async move {
+        stuck.end_stuck_streams().await;
+        cancelled.cancelled().await;
+        Ok(())
+    });
+    for (name, listener) in listeners {
+        tasks.spawn(name, listener.serve(service.clone(), shutdown.clone()));
+    }
+    let api = admin::Api {
+        pipeline: handle.clone(),
+        fleet,
+        metrics,
+        authority,
+        tls_status,
+        tls_counts,
+        state: writer.status(),
+    };
+    tasks.spawn(
+        "admin",
+        admin::serve(
+            admin_socket,
+            config.state.admin_socket(),
+            api,
+            shutdown.clone(),
+        ),
+    );
+    let reload = reload::Reload {
+        config: config.clone(),
+        pipeline: handle,
+        registries: configured,
+        log: log_control,
+    };
+    tasks.spawn("configuration", reload.run(shutdown.clone()));
+
+    if let Some(path) = &options.addresses_file {
+        addresses.write(path)?;
+    }
+    info!(
+        xds = addresses.xds.map(tracing::field::display),
+        xds_tls = addresses.xds_tls.map(tracing::field::display),
+        admin = addresses.admin.map(tracing::field::display),
+        "listening"
+    );
+
+    let cancelled = shutdown.clone();
+    tasks.spawn("signals", end_on_signal(cancelled));
+    let outcome = tasks.supervise().await;
+    info!("ending: streams are closed, proxies keep what they have");
+    tasks.end(config.shutdown_timeout).await;
+    info!("ended");
+    outcome
+}
+
+fn open_state(config: &StateConfig) -> anyhow::Result<Arc<dyn Store>> {
+    match config {
+        StateConfig::Directory(directory) => {
+            let store = Embedded::open(directory).with_context(|| {
+                format!(
+                    "state.path: cannot open the state in {}",
+                    directory.display()
+                )
+            })?;
+            Ok(Arc::new(store))
+        }
+        StateConfig::Memory => {
+            warn!(
+                "state is kept in memory: a restart forgets the authority's root and the registries' last good objects"
+            );
+            Ok(Arc::new(Memory::new()))
+        }
+    }
+}
+
+fn ads_settings(xds: &XdsConfig) -> bowline_ads::Settings {
+    let limits = xds.limits;
+    bowline_ads::Settings {
+        request_bytes_max: limits.request_bytes_max,
+        response_bytes_max: limits.response_bytes_max,
+        progress_limit: limits.progress_timeout,
+        make_before_break_limit: limits.make_before_break_timeout,
+        ..bowline_ads::Settings::new(control_plane_name())
+    }
+}
+
+/// Who answers: the machine's name tells replicas apart.
+fn control_plane_name() -> String {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match hostname.trim() {
+        "" => "bowline".to_owned(),
+        name => format!("bowline {name}"),
+    }
+}
+
+fn tls_source(config: &Config, authority: &Arc<CertificateAuthority>) -> TlsSource {
+    match config.xds.tls.as_ref().map(|tls| &tls.certificates) {
+        Some(XdsCertificates::Files {
+            certificate,
+            key,
+            client_authorities,
+        }) => TlsSource::Files(TlsFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_authorities: client_authorities.clone(),
+            trust_domains: [config.mesh.trust_domain.clone()].into(),
+        }),
+        Some(XdsCertificates::Authority(names)) => TlsSource::Authority {
+            authority: authority.clone(),
+            names: names.clone(),
+        },
+        None => TlsSource::Authority {
+            authority: authority.clone(),
+            names: Default::default(),
+        },
+    }
+}
+
+async fn bind(address: std::net::SocketAddr, field: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{field}: cannot listen on {address}; is another server running, or the port below 1024?")
+    })
+}
+
+async fn end_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = terminate.recv() => info!("SIGTERM received"),
+        _ = interrupt.recv() => info!("SIGINT received"),
+    }
+    shutdown.cancel();
+    Ok(())
+}

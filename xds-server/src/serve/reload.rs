@@ -1,0 +1,89 @@
+//! Following the configuration file while running.
+
+use bowline_document::files::{FileSet, Pace, Watch};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{Config, RegistryConfig},
+    log::LogControl,
+    pipeline::PipelineHandle,
+};
+
+/// A larger file is not a configuration.
+const CONFIGURATION_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a changed configuration is applied to.
+#[derive(Debug)]
+pub(super) struct Reload {
+    pub(super) config: Config,
+    pub(super) pipeline: PipelineHandle,
+    pub(super) registries: watch::Sender<Vec<RegistryConfig>>,
+    pub(super) log: LogControl,
+}
+
+impl Reload {
+    /// Applies what changes in the file, at once and on SIGHUP, until the token is cancelled. A file that is wrong changes nothing.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let set = FileSet {
+            paths: vec![self.config.path.clone()],
+            extensions: &[],
+            bytes_max: CONFIGURATION_BYTES_MAX,
+        };
+        let mut file = Watch::new(set, Pace::default());
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                _ = hangup.recv() => info!("SIGHUP received: reading the configuration again"),
+                _ = file.next() => {}
+            }
+            self.apply().await;
+        }
+    }
+
+    async fn apply(&mut self) {
+        let new = match Config::load(&self.config.path) {
+            Ok(new) => new,
+            Err(errors) => {
+                error!(%errors, "the changed configuration is wrong; the server goes on with the one it has");
+                return;
+            }
+        };
+        let difference = self.config.difference(&new);
+        for field in &difference.needs_restart {
+            warn!(
+                field,
+                "this change of the configuration takes effect with the next restart"
+            );
+        }
+        let new = self.config.applied_live(new);
+        if difference.log_level {
+            self.log.set(&new.log.level);
+            info!(level = %new.log.level, "log level changed");
+        }
+        if difference.registries || difference.mesh {
+            let settings = new
+                .registries
+                .iter()
+                .map(|registry| registry.settings.clone())
+                .collect();
+            // The store must know a registry before its first event arrives.
+            if self
+                .pipeline
+                .configure(new.mesh.clone().into(), settings)
+                .await
+                .is_err()
+            {
+                return;
+            }
+            self.registries.send_replace(new.registries.clone());
+            info!(registries = new.registries.len(), "configuration changed");
+        }
+        self.config = new;
+    }
+}
