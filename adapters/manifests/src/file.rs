@@ -1,22 +1,18 @@
 //! One file: its objects, each decoded by itself.
 
+mod problem;
+
 use std::sync::Arc;
 
-use bowline_document::{DecodeError, DecodeErrorKind, Limits, Node, SyntaxError, SyntaxErrorKind};
+use bowline_document::{Limits, Node, SyntaxError};
 use bowline_mesh::{Code, Problem, RegistrySettings, Severity, Source};
 use serde::Deserialize;
 
-use crate::{
-    Manifest, ManifestKind, ManifestName, Metadata, convert::object_key, metadata::shortened,
-    report::LAST_GOOD,
-};
+use crate::{Manifest, ManifestKind, ManifestName, Metadata, metadata::shortened};
 
-/// What a file that cannot be read means for the mesh.
-const FILE_LAST_GOOD: &str =
-    "what it said when it was last read well stays; if it never was, nothing is read from it";
+use problem::{LEFT_OUT, empty, malformed, unread, wrong_field};
 
-/// What an object without a usable kind and name means.
-const LEFT_OUT: &str = "it is left out; the other objects act";
+pub(crate) use problem::unreadable;
 
 /// Groups whose objects are about traffic: to leave one out changes where requests go.
 const TRAFFIC_GROUPS: &[&str] = &[
@@ -306,126 +302,4 @@ fn without_indexes(path: &str) -> String {
         result.push_str(part.split_once(']').map_or(part, |(_, after)| after));
     }
     result
-}
-
-fn wrong_field(
-    error: DecodeError,
-    file: &Arc<str>,
-    name: &ManifestName,
-    settings: &RegistrySettings,
-) -> Problem {
-    let DecodeError {
-        kind,
-        line,
-        column: _,
-        path,
-        message,
-        hint,
-    } = error;
-    let object = object_key(name, settings);
-    Problem {
-        code: match kind {
-            DecodeErrorKind::UnknownField => Code::UnknownField,
-            DecodeErrorKind::InvalidField => Code::InvalidField,
-        },
-        severity: Severity::Error,
-        source: Some(Source {
-            place: file.clone(),
-            line: Some(line),
-        }),
-        field: path.into(),
-        message: match &object {
-            Some(_) => message.into(),
-            None => format!("{name}: {message}").into(),
-        },
-        object,
-        meanwhile: LAST_GOOD.into(),
-        hint: match hint.as_str() {
-            "" => "correct the field".into(),
-            hint => hint.into(),
-        },
-    }
-}
-
-fn unread(
-    source: &Source,
-    field: &str,
-    message: String,
-    severity: Severity,
-    hint: String,
-) -> Box<Problem> {
-    Box::new(Problem {
-        code: Code::UnsupportedKind,
-        severity,
-        object: None,
-        source: Some(source.clone()),
-        field: field.into(),
-        message: message.into(),
-        meanwhile: LEFT_OUT.into(),
-        hint: hint.into(),
-    })
-}
-
-fn malformed(path: &Arc<str>, error: SyntaxError) -> Problem {
-    let (code, hint) = match error.kind {
-        SyntaxErrorKind::Malformed => (Code::Malformed, "correct the file"),
-        SyntaxErrorKind::TooLarge => (Code::TooLarge, "divide it into several files"),
-    };
-    Problem {
-        code,
-        severity: Severity::Error,
-        object: None,
-        source: Some(Source {
-            place: path.clone(),
-            line: Some(error.line),
-        }),
-        field: "".into(),
-        message: error.message.into(),
-        meanwhile: FILE_LAST_GOOD.into(),
-        hint: hint.into(),
-    }
-}
-
-/// An empty file is one that somebody has begun to write. One that should say nothing has a comment.
-fn empty(path: &Arc<str>) -> Problem {
-    Problem {
-        code: Code::Malformed,
-        severity: Severity::Error,
-        object: None,
-        source: Some(Source {
-            place: path.clone(),
-            line: None,
-        }),
-        field: "".into(),
-        message: "the file is empty".into(),
-        meanwhile: FILE_LAST_GOOD.into(),
-        hint: "delete the file, or write a comment into it to say that it is meant to be empty"
-            .into(),
-    }
-}
-
-/// A file whose content cannot be had.
-pub(crate) fn unreadable(error: &bowline_document::files::FileError) -> Problem {
-    use bowline_document::files::FileErrorKind;
-    let (code, hint) = match error.kind {
-        FileErrorKind::Missing => (
-            Code::Unreadable,
-            "create it, or take the path out of the configuration",
-        ),
-        FileErrorKind::Unreadable => (Code::Unreadable, "let the server's user read it"),
-        FileErrorKind::TooLarge => (Code::TooLarge, "divide it into several files"),
-    };
-    Problem {
-        code,
-        severity: Severity::Error,
-        object: None,
-        source: Some(Source {
-            place: error.path.clone(),
-            line: None,
-        }),
-        field: "".into(),
-        message: error.message.as_str().into(),
-        meanwhile: FILE_LAST_GOOD.into(),
-        hint: hint.into(),
-    }
 }

@@ -1,20 +1,20 @@
 //! Gateways.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod listener;
 
-use bowline_mesh::{
-    AllowedRoutes, Gateway as MeshGateway, GatewayListener, GatewayProtocol, HostPattern, Object,
-    Spec,
-};
+use std::sync::Arc;
+
+use bowline_mesh::{Gateway as MeshGateway, Object, Spec};
 use serde::Deserialize;
 
 use crate::{
-    ManifestKind, Metadata,
+    Metadata,
     convert::Scope,
-    hostname,
-    metadata::{LabelSelector, Present, shortened},
+    metadata::Present,
     report::{Field, Report},
 };
+
+use listener::{Listener, listener, repeated};
 
 /// Fields that mean nothing here.
 pub(crate) const IGNORED: &[&str] = &[];
@@ -39,65 +39,6 @@ struct GatewaySpec {
     tls: Option<Present>,
     allowed_listeners: Option<Present>,
     default_scope: Option<Present>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Listener {
-    name: Arc<str>,
-    hostname: Option<String>,
-    port: u16,
-    protocol: String,
-    tls: Option<ListenerTls>,
-    #[serde(default)]
-    allowed_routes: RouteFilter,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListenerTls {
-    #[serde(default)]
-    mode: TlsMode,
-    certificate_refs: Option<Present>,
-    frontend_validation: Option<Present>,
-    options: Option<Present>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-enum TlsMode {
-    #[default]
-    Terminate,
-    Passthrough,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-struct RouteFilter {
-    #[serde(default)]
-    namespaces: RouteNamespaces,
-    #[serde(default)]
-    kinds: Vec<RouteKind>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-struct RouteNamespaces {
-    #[serde(default)]
-    from: FromNamespaces,
-    selector: Option<LabelSelector>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-enum FromNamespaces {
-    #[default]
-    Same,
-    All,
-    Selector,
-    None,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct RouteKind {
-    group: Option<Arc<str>>,
-    kind: Arc<str>,
 }
 
 impl Gateway {
@@ -189,209 +130,4 @@ fn not_honoured(spec: &GatewaySpec, field: &Field<'_>, report: &mut Report<'_>) 
             report.unsupported(&field.key(name), message, meanwhile, "leave it out");
         }
     }
-}
-
-/// Names, and combinations of port, protocol and hostname, are given once.
-fn repeated(listeners: &[Listener], field: &Field<'_>, report: &mut Report<'_>) {
-    let mut names = BTreeSet::new();
-    let mut places = BTreeSet::new();
-    for (index, listener) in listeners.iter().enumerate() {
-        let field = field.index(index);
-        if !names.insert(&listener.name) {
-            report.invalid(
-                &field.key("name"),
-                format!(
-                    "another listener has the name '{}' too",
-                    shortened(&listener.name)
-                ),
-                "give each listener a name of its own",
-            );
-        }
-        if !places.insert((listener.port, &listener.protocol, &listener.hostname)) {
-            report.invalid(
-                &field,
-                "another listener has the same port, protocol and hostname",
-                "change one of them, or leave one listener out",
-            );
-        }
-    }
-}
-
-fn listener(
-    listener: &Listener,
-    field: &Field<'_>,
-    scope: &Scope<'_>,
-    report: &mut Report<'_>,
-) -> Option<GatewayListener> {
-    if listener.port == 0 {
-        report.invalid(
-            &field.key("port"),
-            "0 is not a port",
-            "give a number from 1 to 65535",
-        );
-    }
-    let hostname = match &listener.hostname {
-        None => HostPattern::Any,
-        Some(text) if text.is_empty() => HostPattern::Any,
-        Some(text) => hostname::pattern(text, &field.key("hostname"), report)?,
-    };
-    let (protocol, route_kind) = protocol(listener, field, report)?;
-    if protocol == GatewayProtocol::Tcp && hostname != HostPattern::Any {
-        report.invalid(
-            &field.key("hostname"),
-            "a TCP listener has no hostname",
-            "leave it out",
-        );
-    }
-    Some(GatewayListener {
-        name: listener.name.clone(),
-        port: listener.port,
-        protocol,
-        hostname,
-        allowed_routes: allowed_routes(
-            &listener.allowed_routes,
-            route_kind,
-            &field.key("allowedRoutes"),
-            scope,
-            report,
-        ),
-    })
-}
-
-/// What a listener speaks, and which kind of route belongs to it.
-fn protocol(
-    listener: &Listener,
-    field: &Field<'_>,
-    report: &mut Report<'_>,
-) -> Option<(GatewayProtocol, ManifestKind)> {
-    const LEFT_OUT: &str = "the listener is left out; the others act";
-    if let Some(tls) = &listener.tls {
-        tls_not_honoured(tls, &field.key("tls"), report);
-    }
-    match (listener.protocol.as_str(), &listener.tls) {
-        ("HTTP", None) => Some((GatewayProtocol::Http, ManifestKind::HttpRoute)),
-        ("TCP", None) => Some((GatewayProtocol::Tcp, ManifestKind::TcpRoute)),
-        ("HTTP" | "TCP" | "UDP", Some(_)) => {
-            report.invalid(
-                &field.key("tls"),
-                format!("a listener for {} has no TLS", listener.protocol),
-                "leave it out, or set the protocol to TLS",
-            );
-            None
-        }
-        ("TLS", Some(tls)) if tls.mode == TlsMode::Passthrough => {
-            Some((GatewayProtocol::TlsPassthrough, ManifestKind::TlsRoute))
-        }
-        ("TLS" | "HTTPS", tls) => {
-            if tls
-                .as_ref()
-                .is_some_and(|tls| tls.mode == TlsMode::Passthrough)
-            {
-                report.invalid(
-                    &field.key("tls").key("mode"),
-                    "an HTTPS listener ends TLS and does not pass it through",
-                    "set the protocol to TLS",
-                );
-                return None;
-            }
-            report.unsupported(
-                &field.key("protocol"),
-                "a gateway does not end TLS yet: certificates for listeners come later",
-                LEFT_OUT,
-                "use HTTP, or TLS with mode Passthrough",
-            );
-            None
-        }
-        (other, _) => {
-            report.unsupported(
-                &field.key("protocol"),
-                format!("listeners for '{}' are not made", shortened(other)),
-                LEFT_OUT,
-                "use HTTP, TCP, or TLS with mode Passthrough",
-            );
-            None
-        }
-    }
-}
-
-fn tls_not_honoured(tls: &ListenerTls, field: &Field<'_>, report: &mut Report<'_>) {
-    let ListenerTls {
-        mode,
-        certificate_refs,
-        frontend_validation,
-        options,
-    } = tls;
-    // Where TLS ends at the gateway, the whole listener is reported.
-    if *mode == TlsMode::Terminate {
-        return;
-    }
-    let fields = [
-        (certificate_refs, "certificateRefs"),
-        (frontend_validation, "frontendValidation"),
-        (options, "options"),
-    ];
-    for (value, name) in fields {
-        if value.is_some() {
-            report.unsupported(
-                &field.key(name),
-                "it means nothing where TLS is passed through",
-                "TLS is passed through without it",
-                "leave it out",
-            );
-        }
-    }
-}
-
-fn allowed_routes(
-    allowed: &RouteFilter,
-    route_kind: ManifestKind,
-    field: &Field<'_>,
-    scope: &Scope<'_>,
-    report: &mut Report<'_>,
-) -> AllowedRoutes {
-    let nobody = AllowedRoutes::Namespaces(Vec::new());
-    if !kinds_include(&allowed.kinds, route_kind, &field.key("kinds"), report) {
-        return nobody;
-    }
-    let RouteNamespaces { from, selector } = &allowed.namespaces;
-    match (from, selector) {
-        (FromNamespaces::Same, _) => AllowedRoutes::Same,
-        (FromNamespaces::All, _) => AllowedRoutes::All,
-        (FromNamespaces::None, _) => nobody,
-        (FromNamespaces::Selector, Some(selector)) => {
-            AllowedRoutes::Namespaces(scope.context.references.namespaces(selector))
-        }
-        (FromNamespaces::Selector, None) => {
-            report.invalid(
-                &field.key("namespaces").key("selector"),
-                "from: Selector needs a selector",
-                "give one; an empty one ({}) means all namespaces",
-            );
-            nobody
-        }
-    }
-}
-
-/// Whether the kind of route that belongs to a listener may attach. An empty list means that it may.
-fn kinds_include(
-    kinds: &[RouteKind],
-    route_kind: ManifestKind,
-    field: &Field<'_>,
-    report: &mut Report<'_>,
-) -> bool {
-    let mut included = kinds.is_empty();
-    for (index, RouteKind { group, kind }) in kinds.iter().enumerate() {
-        let group = group.as_deref().unwrap_or(ManifestKind::Gateway.group());
-        if group == route_kind.group() && **kind == *route_kind.as_str() {
-            included = true;
-        } else {
-            report.unsupported(
-                &field.index(index).key("kind"),
-                format!("a listener of this protocol takes no {}", shortened(kind)),
-                "no route of this kind attaches; the other kinds act",
-                "leave it out",
-            );
-        }
-    }
-    included
 }

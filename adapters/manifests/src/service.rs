@@ -3,10 +3,12 @@
 //! What concerns traffic from outside of a cluster (node ports, load balancers) or the making of EndpointSlices (selectors, target
 //! ports) means nothing to callers in the mesh.
 
-use std::{collections::BTreeMap, collections::BTreeSet, net::IpAddr, sync::Arc};
+mod port;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use bowline_mesh::{
-    Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Object, Protocol,
+    Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Object,
     Service as MeshService, ServicePort as MeshPort, Spec,
 };
 use serde::Deserialize;
@@ -17,6 +19,10 @@ use crate::{
     metadata::{Present, null_is_default, shortened},
     report::{Field, Report},
 };
+
+use port::{ServicePort, ports};
+
+pub(crate) use port::Transport;
 
 /// Fields that mean nothing here.
 pub(crate) const IGNORED: &[&str] = &[
@@ -83,37 +89,6 @@ enum SessionAffinity {
     None,
     #[serde(rename = "ClientIP")]
     ClientIp,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ServicePort {
-    #[serde(default)]
-    name: Arc<str>,
-    port: u16,
-    #[serde(default)]
-    protocol: Transport,
-    app_protocol: Option<String>,
-}
-
-/// What carries a port's traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub(crate) enum Transport {
-    #[default]
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-impl Transport {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Sctp => "SCTP",
-        }
-    }
 }
 
 pub(crate) fn objects(
@@ -188,74 +163,6 @@ fn not_honoured(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) 
             "call the service by its name",
         );
     }
-}
-
-fn ports(ports: &[ServicePort], field: &Field<'_>, report: &mut Report<'_>) -> Vec<MeshPort> {
-    let mut names = BTreeSet::new();
-    let mut numbers = BTreeSet::new();
-    let mut result = Vec::with_capacity(ports.len());
-    for (index, port) in ports.iter().enumerate() {
-        let field = field.index(index);
-        if port.port == 0 {
-            report.invalid(
-                &field.key("port"),
-                "0 is not a port",
-                "give a number from 1 to 65535",
-            );
-        }
-        if port.name.is_empty() && ports.len() > 1 {
-            report.invalid(
-                &field.key("name"),
-                "a service with several ports needs a name for each",
-                "name the port by what is spoken on it: http, grpc, tcp-orders…",
-            );
-        } else if !names.insert(&port.name) {
-            report.invalid(
-                &field.key("name"),
-                format!("another port has the name '{}' too", shortened(&port.name)),
-                "give each port a name of its own",
-            );
-        }
-        if !numbers.insert((port.port, port.protocol)) {
-            report.invalid(
-                &field.key("port"),
-                format!("{} {} is given twice", port.protocol.as_str(), port.port),
-                "give each port a number of its own",
-            );
-        }
-        match port.protocol {
-            Transport::Tcp => result.push(MeshPort {
-                number: port.port,
-                name: port.name.clone(),
-                protocol: protocol(port, &field, report),
-                local_port: None,
-            }),
-            Transport::Udp | Transport::Sctp => report.unsupported(
-                &field.key("protocol"),
-                format!("{} is not carried", port.protocol.as_str()),
-                "the port is left out; the others act",
-                "call it without the mesh",
-            ),
-        }
-    }
-    result
-}
-
-fn protocol(port: &ServicePort, field: &Field<'_>, report: &mut Report<'_>) -> Protocol {
-    let by_name = Protocol::from_name(&port.name).unwrap_or(Protocol::Auto);
-    let Some(app_protocol) = port.app_protocol.as_deref().filter(|text| !text.is_empty()) else {
-        return by_name;
-    };
-    Protocol::from_name(app_protocol).unwrap_or_else(|| {
-        report.warning(
-            Code::UnsupportedField,
-            &field.key("appProtocol"),
-            format!("'{}' is not a protocol that is known here", shortened(app_protocol)),
-            "the protocol is told from the port's name or, if that says nothing, from the first bytes",
-            "write http, http2, grpc, tls, tcp, or one of kubernetes.io/h2c, kubernetes.io/ws, kubernetes.io/wss",
-        );
-        by_name
-    })
 }
 
 enum ClusterAddresses {
