@@ -15,6 +15,7 @@ mod verify;
 pub use authority::{CertificateAuthority, OpenError, control_plane_identity};
 pub use files::{FilesError, write_files};
 pub use issue::{IssueError, Issued, ServerNames, Validity};
+pub use request::SigningRequest;
 pub use root::UnusableRoot;
 pub use secret::PrivateKey;
 pub use verify::{BundleError, Verifier, VerifyError};

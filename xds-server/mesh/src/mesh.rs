@@ -149,4 +149,9 @@ impl Mesh {
     pub fn source(&self, key: &ObjectKey) -> Option<&Source> {
         self.sources.get(key)
     }
+
+    /// Where objects are written, for all of which that is known.
+    pub fn sources(&self) -> impl Iterator<Item = (&ObjectKey, &Source)> {
+        self.sources.iter()
+    }
 }
