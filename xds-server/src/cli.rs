@@ -1,8 +1,17 @@
 //! The commands: one file each.
 
 mod bootstrap;
+mod ca;
+mod check;
+mod client;
+mod offline;
 mod output;
+mod problem;
+mod proxies;
+mod registries;
+mod render;
 mod sds;
+mod serve;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -23,7 +32,13 @@ struct CommandLine {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Serve(serve::Command),
+    Check(check::Command),
+    Render(render::Command),
     Bootstrap(bootstrap::Command),
+    Proxies(proxies::Command),
+    Registries(registries::Command),
+    Ca(ca::Command),
 }
 
 const EXAMPLE: &str = "Example:
@@ -87,6 +102,24 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<Outcome> {
     match command {
+        Command::Serve(command) => serve::run(command),
+        Command::Check(command) => check::run(&command),
+        Command::Render(command) => render::run(&command),
         Command::Bootstrap(command) => bootstrap::run(&command),
+        Command::Proxies(command) => proxies::run(&command),
+        Command::Registries(command) => registries::run(&command),
+        Command::Ca(command) => ca::run(&command),
     }
+}
+
+/// A text as one segment of a path, or as a value in a query.
+fn path_segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }

@@ -11,6 +11,7 @@ mod read;
 mod registries;
 mod value;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -149,6 +150,21 @@ pub enum RegistrySource {
     Inventory(PathBuf),
     /// Files and directories with Kubernetes and Gateway API objects.
     Manifests(Vec<PathBuf>),
+}
+
+/// As messages name it.
+impl fmt::Display for RegistrySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inventory(path) => write!(f, "inventory {}", path.display()),
+            Self::Manifests(paths) => {
+                f.write_str("manifests")?;
+                paths
+                    .iter()
+                    .try_for_each(|path| write!(f, " {}", path.display()))
+            }
+        }
+    }
 }
 
 impl Config {

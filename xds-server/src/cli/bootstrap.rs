@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bowline_cert_authority::control_plane_identity;
 use bowline_identity::{SpiffeId, TrustDomain};
-use bowline_mesh::{Capture, GatewayName, Hostname, Locality, NameError, Namespace, Network};
+use bowline_mesh::{GatewayName, Hostname, Locality, NameError, Namespace, Network};
 use clap::{Args, ValueEnum};
 
 use self::envoy::{Bootstrap, Host, HostPort, ProxyRole, ServerIdentity, Tls, XdsProtocol};
@@ -99,11 +99,20 @@ enum Role {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum CaptureMode {
+pub(super) enum CaptureMode {
     /// Applications call ports on localhost
     Explicit,
     /// iptables redirects all connections
     Transparent,
+}
+
+impl From<CaptureMode> for bowline_mesh::Capture {
+    fn from(mode: CaptureMode) -> Self {
+        match mode {
+            CaptureMode::Explicit => Self::Explicit,
+            CaptureMode::Transparent => Self::Transparent,
+        }
+    }
 }
 
 /// The name of a workload or gateway: it becomes part of the node id, whose parts are told apart by `~`.
@@ -112,14 +121,14 @@ struct NodeName(String);
 
 /// A name in a namespace: `shop/edge`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ObjectName(GatewayName);
+pub(super) struct ObjectName(pub(super) GatewayName);
 
 #[derive(Debug, thiserror::Error)]
 #[error("a name has 1 to 253 letters, digits, '-', '_' and '.'")]
-struct NodeNameError;
+pub(super) struct NodeNameError;
 
 #[derive(Debug, thiserror::Error)]
-enum ObjectNameError {
+pub(super) enum ObjectNameError {
     #[error("write it as `namespace/name`")]
     Form,
     #[error(transparent)]
@@ -166,10 +175,7 @@ fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
         (Role::Sidecar, Some(_)) => {
             return Err(Usage::new("`--gateway` is for `--role gateway`").into());
         }
-        (Role::Sidecar, None) => ProxyRole::Sidecar(match command.capture {
-            CaptureMode::Explicit => Capture::Explicit,
-            CaptureMode::Transparent => Capture::Transparent,
-        }),
+        (Role::Sidecar, None) => ProxyRole::Sidecar(command.capture.into()),
         (Role::Gateway, Some(ObjectName(gateway))) => ProxyRole::Gateway(gateway.clone()),
         (Role::Gateway, None) => ProxyRole::Gateway(GatewayName {
             namespace: command.namespace.clone(),

@@ -151,11 +151,12 @@ impl Bootstrap {
             domain,
             ..
         } = self;
+        // An address that is not known is left empty: any other would be taken for the workload's.
         let address = self
             .addresses
             .first()
-            .copied()
-            .unwrap_or(Ipv4Addr::LOCALHOST.into());
+            .map(IpAddr::to_string)
+            .unwrap_or_default();
         let mut metadata = Map::new();
         let mut set =
             |key: &str, value: String| metadata.insert(key.to_owned(), Value::String(value));

@@ -1,0 +1,122 @@
+//! The admin API: health, readiness, metrics, and what the commands ask a running server.
+//!
+//! It is served twice. The address of the configuration has what may be read by whoever reaches it, and no secrets. The socket in the
+//! state directory has, besides, what changes something or issues certificates: only the owner of the directory can open it.
+
+mod certificates;
+mod failure;
+mod proxies;
+pub mod resources;
+mod routes;
+mod socket;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use bowline_ads::Fleet;
+use bowline_cert_authority::CertificateAuthority;
+use bowline_state::WriteStatus;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use crate::metrics::Metrics;
+use crate::pipeline::PipelineHandle;
+use crate::tls::{TlsCounts, TlsStatus};
+
+use failure::Failure;
+
+#[cfg(test)]
+mod tests;
+
+/// What the API reads from.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The mesh, its registries and layers.
+    pub pipeline: PipelineHandle,
+    /// Connected proxies.
+    pub fleet: Fleet,
+    /// The process's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Who issues certificates.
+    pub authority: Arc<CertificateAuthority>,
+    /// How fresh the certificate of the xDS server is, where it has one.
+    pub tls_status: Option<watch::Receiver<TlsStatus>>,
+    /// What became of TLS connections, where they are served.
+    pub tls_counts: Option<Arc<TlsCounts>>,
+    /// How writing the state goes.
+    pub state: watch::Receiver<WriteStatus>,
+}
+
+/// What handlers get.
+#[derive(Debug, Clone)]
+struct Shared {
+    api: Api,
+    started: SystemTime,
+}
+
+/// Serves the API at an address and, where there is a state directory, on the socket in it, until the token is cancelled.
+///
+/// # Errors
+/// When the socket cannot be made, or a listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    owner_socket: Option<PathBuf>,
+    api: Api,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let shared = Shared {
+        api,
+        started: SystemTime::now(),
+    };
+    let public = axum::serve(listener, for_everyone(shared.clone()))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let Some(path) = owner_socket else {
+        return public.await.context("the admin API has failed");
+    };
+    let socket = socket::bind(&path)
+        .with_context(|| format!("cannot make the admin socket {}", path.display()))?;
+    let owner =
+        axum::serve(socket, for_owner(shared)).with_graceful_shutdown(shutdown.cancelled_owned());
+    let served = tokio::try_join!(public, owner);
+    // Whoever finds no socket knows that nobody serves.
+    let _ = std::fs::remove_file(&path);
+    served.context("the admin API has failed").map(drop)
+}
+
+fn for_everyone(shared: Shared) -> Router {
+    bounded(routes::reading().with_state(shared))
+}
+
+fn for_owner(shared: Shared) -> Router {
+    bounded(routes::reading().merge(routes::acting()).with_state(shared))
+}
+
+/// No request is large, takes long, or is one of very many.
+fn bounded(router: Router) -> Router {
+    router
+        .fallback(routes::unknown)
+        .method_not_allowed_fallback(routes::wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(in_time))
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::Timeout.into_response(),
+    }
+}
+
+const BODY_BYTES_MAX: usize = 64 << 10;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const REQUESTS_MAX: usize = 64;

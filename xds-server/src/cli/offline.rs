@@ -1,0 +1,155 @@
+//! The mesh of a configuration without a server: every registry read once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bowline_identity::{Claimed, PeerIdentity};
+use bowline_mesh::view::ViewKey;
+use bowline_mesh::{
+    Capture, Changed, GatewayName, Mesh, MeshStore, Namespace, Problem, Proxy, RegistryStatus, Role,
+};
+use bowline_snapshot::Layer;
+use bowline_translate::layers::{EndpointLayers, StructureLayers};
+
+use crate::config::Config;
+use crate::registries;
+
+/// What the registries of a configuration say.
+#[derive(Debug)]
+pub(super) struct Offline {
+    pub(super) mesh: Mesh,
+    pub(super) registries: Vec<RegistryStatus>,
+}
+
+/// Reads every registry once.
+pub(super) fn read(config: &Config) -> Offline {
+    let settings: Vec<_> = config
+        .registries
+        .iter()
+        .map(|registry| registry.settings.clone())
+        .collect();
+    // Virtual addresses that a server has given are in its state store; here they are given anew.
+    let mut store = MeshStore::new(Arc::new(config.mesh.clone()), settings, Vec::new());
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    for registry in &config.registries {
+        store.apply(registries::load(registry), now);
+    }
+    Offline {
+        mesh: store.mesh().clone(),
+        registries: store.registries(),
+    }
+}
+
+impl Offline {
+    /// Everything that is wrong: with objects, and with their translation for every kind of proxy that could connect.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let wanted: BTreeSet<ViewKey> = self
+            .proxies()
+            .iter()
+            .flat_map(|proxy| ViewKey::of(proxy, &self.mesh))
+            .collect();
+        let mut structure = StructureLayers::default();
+        structure.update(&self.mesh, &Changed::default(), &wanted);
+        let mut endpoints = EndpointLayers::default();
+        for key in &wanted {
+            match key {
+                ViewKey::Endpoints(key) => endpoints.insert(key.clone(), Layer::default()),
+                ViewKey::Outbound(_) | ViewKey::Inbound(_) | ViewKey::Own(_) => {}
+            }
+        }
+        endpoints.update(
+            &self.mesh,
+            self.mesh.services().map(|service| &service.hostname),
+        );
+        let translation = structure
+            .problems()
+            .into_iter()
+            .chain(endpoints.problems().cloned());
+        let problems = self
+            .mesh
+            .problems()
+            .into_iter()
+            .chain(translation)
+            .collect();
+        with_places(problems, &self.mesh)
+    }
+
+    /// One proxy for each workload and kind of capture, and one for each gateway. What they share is built once.
+    fn proxies(&self) -> Vec<Proxy> {
+        let captures = [Capture::Explicit, Capture::Transparent];
+        let namespaces = self
+            .mesh
+            .services()
+            .map(|service| service.namespace.clone());
+        let nobody = namespaces.map(|namespace| (namespace, Arc::from("")));
+        let workloads = self
+            .mesh
+            .workloads()
+            .map(|(key, _)| (key.namespace.clone(), key.name.clone()));
+        let sidecars: BTreeSet<(Namespace, Arc<str>)> = nobody.chain(workloads).collect();
+        let sidecars = sidecars.into_iter().flat_map(|(namespace, name)| {
+            captures.map(|capture| sidecar(&self.mesh, namespace.clone(), name.clone(), capture))
+        });
+        let gateways = self.mesh.gateways().map(|name| gateway(name.clone()));
+        sidecars.chain(gateways).collect()
+    }
+}
+
+/// The proxy beside a workload.
+pub(super) fn sidecar(
+    mesh: &Mesh,
+    namespace: Namespace,
+    name: Arc<str>,
+    capture: Capture,
+) -> Proxy {
+    let workload = mesh.workload_named(&namespace, &name);
+    Proxy {
+        id: format!("sidecar~~{name}.{namespace}~").into(),
+        role: Role::Sidecar(capture),
+        addresses: workload
+            .map(|(_, workload)| workload.addresses.clone())
+            .unwrap_or_default(),
+        namespace,
+        name,
+        network: None,
+        locality: None,
+        identity: nobody(),
+    }
+}
+
+/// The proxy that is a gateway.
+pub(super) fn gateway(gateway: GatewayName) -> Proxy {
+    Proxy {
+        id: format!("router~~{}.{}~", gateway.name, gateway.namespace).into(),
+        namespace: gateway.namespace.clone(),
+        name: gateway.name.clone(),
+        role: Role::Gateway(gateway),
+        addresses: Vec::new(),
+        network: None,
+        locality: None,
+        identity: nobody(),
+    }
+}
+
+fn nobody() -> PeerIdentity {
+    PeerIdentity::Claimed(Claimed { spiffe_id: None })
+}
+
+/// Sorts problems, each once, with the place of the object that it is about.
+pub(super) fn with_places(mut problems: Vec<Problem>, mesh: &Mesh) -> Vec<Problem> {
+    for problem in &mut problems {
+        if problem.source.is_none() {
+            problem.source = problem
+                .object
+                .as_ref()
+                .and_then(|key| mesh.source(key))
+                .cloned();
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    problems
+}

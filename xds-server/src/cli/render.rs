@@ -1,0 +1,157 @@
+//! `bowline render`: what a proxy would get, or gets.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use bowline_mesh::Proxy;
+use clap::Args;
+use serde_json::Value;
+
+use super::bootstrap::{CaptureMode, ObjectName};
+use super::client::AdminUrl;
+use super::output::{self, Document};
+use super::{Outcome, offline, path_segment};
+use crate::admin::resources::{self, Selection, TypeName};
+use crate::config::Config;
+use crate::pipeline::{Rendered, render};
+
+/// Print the configuration that a proxy would get (from files), or gets (from a running server)
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+#[command(group = clap::ArgGroup::new("from").required(true).args(["config", "admin"]))]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["workload", "gateway", "proxy"]))]
+pub(super) struct Command {
+    /// From the registries of this configuration, without a server
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// From the server whose admin API is here
+    #[arg(long, value_name = "URL", requires = "proxy")]
+    admin: Option<AdminUrl>,
+    /// The sidecar of this workload
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "admin")]
+    workload: Option<ObjectName>,
+    /// This gateway
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "admin")]
+    gateway: Option<ObjectName>,
+    /// The connected proxy with this id, as `bowline proxies` lists it
+    #[arg(long, value_name = "ID", conflicts_with = "config")]
+    proxy: Option<String>,
+    /// How connections come to the sidecar
+    #[arg(long, value_enum, default_value = "explicit")]
+    capture: CaptureMode,
+    /// Resources of this type only
+    #[arg(long = "type", value_name = "cds|eds|lds|rds|sds")]
+    resource_type: Option<TypeName>,
+    /// The resource with this name only
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    output: Document,
+}
+
+const EXAMPLE: &str = "Examples:
+  bowline render --config bowline.yaml --workload shop/cart-1 --type cds
+  bowline render --config bowline.yaml --gateway default/edge --type rds
+  bowline render --admin http://127.0.0.1:15014 --proxy sidecar~10.0.0.5~cart-1.shop~shop.svc.cluster.local";
+
+pub(super) fn run(command: &Command) -> Result<Outcome> {
+    let resources = match (&command.config, &command.admin, &command.proxy) {
+        (Some(path), _, _) => serde_json::to_value(from_files(command, &Config::load(path)?)?)?,
+        (None, Some(url), Some(proxy)) => from_server(command, url, proxy)?,
+        (None, _, _) => bail!("neither files nor a server were given to render from"),
+    };
+    let is_empty = resources.as_object().is_some_and(|types| {
+        types
+            .values()
+            .all(|listed| listed.as_array().is_some_and(Vec::is_empty))
+    });
+    output::print(&command.output.text(&resources)?)?;
+    if is_empty {
+        output::complain("note: there is no such resource\n");
+        return Ok(Outcome::Failure);
+    }
+    Ok(Outcome::Success)
+}
+
+fn from_files(
+    command: &Command,
+    config: &Config,
+) -> Result<BTreeMap<&'static str, Vec<resources::Listed>>> {
+    let offline = offline::read(config);
+    let proxy = proxy(command, &offline)?;
+    let Rendered { snapshot, problems } = render(&offline.mesh, &proxy);
+    if !problems.is_empty() {
+        output::complain(&format!(
+            "note: {} problems concern this proxy; `bowline check --config {}` lists them\n",
+            problems.len(),
+            config.path.display()
+        ));
+    }
+    let selection = Selection {
+        resource_type: command
+            .resource_type
+            .map(|TypeName(resource_type)| resource_type),
+        name: command.name.clone(),
+    };
+    Ok(resources::list(&snapshot, &selection))
+}
+
+fn proxy(command: &Command, offline: &offline::Offline) -> Result<Proxy> {
+    if let Some(ObjectName(name)) = &command.gateway {
+        if offline.mesh.gateway(name).is_none() {
+            let known: Vec<_> = offline.mesh.gateways().map(ToString::to_string).collect();
+            bail!("no registry has gateway {name}; {}", known_names(&known));
+        }
+        return Ok(offline::gateway(name.clone()));
+    }
+    let Some(ObjectName(name)) = &command.workload else {
+        bail!("neither a workload nor a gateway was given");
+    };
+    if offline
+        .mesh
+        .workload_named(&name.namespace, &name.name)
+        .is_none()
+    {
+        // It is served nevertheless: what goes out of it needs no workload to be known.
+        output::complain(&format!(
+            "note: no registry has workload {name}, so nothing is known of its ports\n"
+        ));
+    }
+    let capture = command.capture.into();
+    Ok(offline::sidecar(
+        &offline.mesh,
+        name.namespace.clone(),
+        name.name.clone(),
+        capture,
+    ))
+}
+
+fn known_names(known: &[String]) -> String {
+    const SHOWN_MAX: usize = 10;
+    match known {
+        [] => "there is none".to_owned(),
+        known if known.len() <= SHOWN_MAX => format!("there is {}", known.join(", ")),
+        known => format!("there are {} others", known.len()),
+    }
+}
+
+fn from_server(command: &Command, url: &AdminUrl, proxy: &str) -> Result<Value> {
+    let mut path = format!("/v1/proxies/{}/resources", path_segment(proxy));
+    let mut separator = '?';
+    let resource_type = command
+        .resource_type
+        .map(|TypeName(of)| of.short_name().to_owned());
+    for (key, value) in [("type", resource_type), ("name", command.name.clone())] {
+        if let Some(value) = value {
+            path.push_str(&format!("{separator}{key}={}", path_segment(&value)));
+            separator = '&';
+        }
+    }
+    let mut answer: Value = url.server().get(&path)?.success()?;
+    Ok(answer
+        .get_mut("resources")
+        .map(Value::take)
+        .unwrap_or_default())
+}
