@@ -264,3 +264,6 @@ impl<'n> Metadata<'n> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

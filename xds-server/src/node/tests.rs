@@ -1,0 +1,210 @@
+use std::time::Duration;
+
+use bowline_mesh::{
+    Change, Labels, MeshSettings, MeshStore, Object, OutboundMode, RegistryEvent, RegistrySettings,
+    Source, Spec, TrafficSettings, Workload,
+};
+use prost_types::Struct;
+
+use super::*;
+
+fn mesh() -> Mesh {
+    let settings = MeshSettings {
+        trust_domain: "mesh.example".parse().unwrap(),
+        domain: "cluster.local".parse().unwrap(),
+        outbound: OutboundMode::PassThrough,
+        virtual_addresses: "240.0.0.0/8".parse().unwrap(),
+        explicit_http_port: 15080,
+        traffic: TrafficSettings::default(),
+    };
+    let registry = RegistrySettings::new(
+        "vms".parse().unwrap(),
+        settings.trust_domain.clone(),
+        settings.domain.clone(),
+        "shop".parse().unwrap(),
+    );
+    let workload = Workload {
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        locality: Locality::default(),
+        network: Network::default(),
+        labels: Labels::new(),
+        identity: Some(id("spiffe://mesh.example/ns/shop/sa/cart")),
+        ports: Vec::new(),
+    };
+    let source = Source {
+        place: "test".into(),
+        line: None,
+    };
+    let object = Object::new(
+        registry.id.clone(),
+        None,
+        "shop".parse().unwrap(),
+        "vm-1",
+        source,
+        Spec::Workload(Arc::new(workload)),
+    );
+    let registry_id = registry.id.clone();
+    let mut store = MeshStore::new(Arc::new(settings), [registry], []);
+    let change = Change::Replace(vec![object]);
+    let event = RegistryEvent {
+        registry: registry_id,
+        change,
+        problems: Vec::new(),
+    };
+    store.apply(event, Duration::ZERO);
+    store.mesh().clone()
+}
+
+fn id(text: &str) -> SpiffeId {
+    text.parse().unwrap()
+}
+
+fn node(id: &str, metadata: &[(&str, &str)]) -> Node {
+    let fields = metadata
+        .iter()
+        .map(|(key, value)| {
+            let kind = Some(Kind::StringValue((*value).to_owned()));
+            ((*key).to_owned(), Value { kind })
+        })
+        .collect();
+    Node {
+        id: id.to_owned(),
+        metadata: Some(Struct { fields }),
+        ..Node::default()
+    }
+}
+
+fn described(id: &str, metadata: &[(&str, &str)]) -> String {
+    match proxy(&node(id, metadata), None, &mesh()) {
+        Ok(Proxy {
+            role,
+            namespace,
+            name,
+            addresses,
+            ..
+        }) => {
+            format!("{role}: {namespace}/{name} {addresses:?}")
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_node_says_what_it_is_by_its_id_and_its_metadata() {
+    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+        (
+            "sidecar~10.0.0.1~vm-1.shop~shop.svc.cluster.local",
+            &[],
+            "sidecar, transparent: shop/vm-1 [10.0.0.1]",
+        ),
+        (
+            "sidecar~~vm-1.shop~shop.svc.cluster.local",
+            &[
+                ("BOWLINE_CAPTURE", "explicit"),
+                ("INSTANCE_IPS", "10.0.0.7, fd00::1"),
+            ],
+            "sidecar: shop/vm-1 [10.0.0.7, fd00::1]",
+        ),
+        (
+            "router~10.0.0.2~edge.web~x",
+            &[],
+            "gateway web/edge: web/edge [10.0.0.2]",
+        ),
+        (
+            "router~~pod-7.web~x",
+            &[("GATEWAY", "infra/edge")],
+            "gateway infra/edge: web/pod-7 []",
+        ),
+        ("any-name", &[], "sidecar: default/any-name []"),
+        (
+            "any-name",
+            &[("NAMESPACE", "shop"), ("NAME", "vm-1")],
+            "sidecar: shop/vm-1 []",
+        ),
+        (
+            "any-name",
+            &[("GATEWAY", "edge")],
+            "gateway default/edge: default/any-name []",
+        ),
+        (
+            "sidecar~10.0.0.1~a.b.shop~x",
+            &[],
+            "sidecar, transparent: shop/a.b [10.0.0.1]",
+        ),
+    ];
+    for (id, metadata, expected) in cases {
+        assert_eq!(described(id, metadata), expected, "{id} {metadata:?}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_understood_is_told_why() {
+    let cases: [(&str, &[(&str, &str)], &str); 6] = [
+        ("", &[], "no id"),
+        ("x", &[("NAMESPACE", "Not Valid")], "namespace 'Not Valid'"),
+        ("x", &[("BOWLINE_CAPTURE", "magic")], "'magic' is neither"),
+        (
+            "x",
+            &[("INSTANCE_IPS", "10.0.0.1,ten")],
+            "INSTANCE_IPS 'ten'",
+        ),
+        ("x", &[("GATEWAY", "a/b/c")], "'{namespace}/{name}'"),
+        ("x", &[("IDENTITY", "root")], "must begin with 'spiffe://'"),
+    ];
+    for (id, metadata, expected) in cases {
+        let message = described(id, metadata);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_certificate_covers_its_own_workload_and_namespace_only() {
+    let mesh = mesh();
+    let open = |node_id: &str, metadata: &[(&str, &str)], proven: &str| {
+        let proven = Proven::by_certificate(id(proven));
+        proxy(&node(node_id, metadata), Some(&proven), &mesh)
+    };
+    let cart = "spiffe://mesh.example/ns/shop/sa/cart";
+    let other = "spiffe://mesh.example/ns/shop/sa/other";
+    let vm = "sidecar~10.0.0.1~vm-1.shop~x";
+    assert!(open(vm, &[], cart).unwrap().identity.proven().is_some());
+    // Another identity of the same namespace, by the workload's name and by its address.
+    assert!(matches!(
+        open(vm, &[], other),
+        Err(NodeError::NotProven { .. })
+    ));
+    let by_address = "sidecar~10.0.0.1~something.shop~x";
+    assert!(matches!(
+        open(by_address, &[], other),
+        Err(NodeError::NotProven { .. })
+    ));
+    // Another namespace.
+    let elsewhere = "spiffe://mesh.example/ns/web/sa/cart";
+    assert!(matches!(
+        open(vm, &[], elsewhere),
+        Err(NodeError::NotProven { .. })
+    ));
+    let gateway = [("GATEWAY", "shop/edge"), ("NAMESPACE", "web")];
+    assert!(matches!(
+        open("gw", &gateway, elsewhere),
+        Err(NodeError::NotProven { .. })
+    ));
+    // A name in the metadata that is not the certificate's.
+    assert!(matches!(
+        open(vm, &[("IDENTITY", other)], cart),
+        Err(NodeError::NotProven { .. })
+    ));
+    // An identity without a namespace has no place in the mesh.
+    assert!(matches!(
+        open(vm, &[], "spiffe://mesh.example/vm"),
+        Err(NodeError::NotProven { .. })
+    ));
+}
+
+#[test]
+fn what_a_node_says_about_itself_without_a_certificate_is_only_claimed() {
+    let claimed = [("IDENTITY", "spiffe://mesh.example/ns/shop/sa/cart")];
+    let proxy = proxy(&node("x", &claimed), None, &mesh()).unwrap();
+    assert!(proxy.identity.proven().is_none());
+    assert_eq!(proxy.identity.spiffe_id(), Some(&id(claimed[0].1)));
+}
