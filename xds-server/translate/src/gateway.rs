@@ -26,6 +26,7 @@ use crate::{
     },
     name,
     problem::Report,
+    retry,
     route::{self, Candidate, Parent},
     tcp::{StreamTarget, tcp_proxy},
 };
@@ -218,6 +219,7 @@ fn http(port: u16, listeners: &[&ListenerView], problems: &mut Vec<Problem>) -> 
             name: format!("{}:{port}", host),
             domains: vec![host.to_string()],
             routes: route::routes(candidates, Parent::Gateway, problems),
+            retry_policy: Some(retry::outbound(None)),
             ..VirtualHost::default()
         })
     };
@@ -225,6 +227,7 @@ fn http(port: u16, listeners: &[&ListenerView], problems: &mut Vec<Problem>) -> 
         name: name::gateway_routes(port),
         virtual_hosts: hosts.into_iter().filter_map(virtual_host).collect(),
         ignore_port_in_host_matching: true,
+        validate_clusters: route::VALIDATE_CLUSTERS,
         ..RouteConfiguration::default()
     }
 }

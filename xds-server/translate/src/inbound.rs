@@ -116,7 +116,7 @@ fn transparent(key: &InboundKey, layer: &mut Layer) {
     };
     original_destination(&mut passthrough);
     add_cluster(layer, &passthrough);
-    let target = StreamTarget::Cluster(passthrough.name.clone());
+    let target = StreamTarget::OnlyPlace(passthrough.name.clone());
     listener.default_filter_chain = Some(any_chain(
         "passthrough",
         tcp_proxy(&passthrough.name, target),
@@ -231,7 +231,7 @@ fn chains(port: &WorkloadPort) -> Vec<FilterChain> {
     let bytes = || {
         any_chain(
             &cluster,
-            tcp_proxy(&cluster, StreamTarget::Cluster(cluster.clone())),
+            tcp_proxy(&cluster, StreamTarget::OnlyPlace(cluster.clone())),
         )
     };
     match protocol {

@@ -17,7 +17,7 @@ use bowline_proto::{
 /// trying again would do it twice.
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,reset-before-request";
 
-/// The policy of every route towards a service. A try never goes where one has failed, if there is any other endpoint.
+/// The policy of every virtual host of services, and of routes that limit the time of one try. A try never goes where one has failed, if there is any other endpoint.
 pub(crate) fn outbound(per_try_timeout: Option<Duration>) -> RetryPolicy {
     RetryPolicy {
         retry_on: RETRY_ON.to_owned(),

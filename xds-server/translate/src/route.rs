@@ -17,6 +17,10 @@ pub(crate) use action::{cluster_route, weights};
 
 use crate::problem::Report;
 
+/// A route to a cluster that is not there (yet) is answered with 500; refusing the whole configuration would punish all others. It is
+/// Envoy's default where routes come by RDS, and said for configurations that are written into a file.
+pub(crate) const VALIDATE_CLUSTERS: Option<bool> = Some(false);
+
 /// A route that acts on some hosts, and how specifically it names them: of two routes, the one with the lower rank is tried first,
 /// whatever else they look at.
 pub(crate) struct Candidate<'a> {

@@ -30,6 +30,7 @@ use crate::{
     },
     name,
     problem::Report,
+    retry,
     route::{self, Candidate, Parent},
     tcp::{StreamTarget, tcp_proxy},
     virtual_outbound::{INBOUND_PORT, OUTBOUND_PORT},
@@ -344,8 +345,10 @@ fn transparent(
                     name: routes_name.clone(),
                     domains: vec!["*".to_owned()],
                     routes: http_routes(view, *number, problems),
+                    retry_policy: Some(retry::outbound(None)),
                     ..VirtualHost::default()
                 }],
+                validate_clusters: route::VALIDATE_CLUSTERS,
                 ..RouteConfiguration::default()
             };
             parts.routes.push(Resource::encode(
@@ -444,6 +447,7 @@ fn virtual_host(
     let rest = VirtualHost {
         name: name::sniffed_routes(&view.service.hostname, port),
         routes,
+        retry_policy: Some(retry::outbound(None)),
         ..VirtualHost::default()
     };
     let mut part = VirtualHostPart {

@@ -11,15 +11,20 @@ use bowline_proto::{
 /// Who gets a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StreamTarget {
+    /// A cluster with endpoints to choose from.
     Cluster(String),
+    /// A cluster that sends each connection to one place: there is no other to try.
+    OnlyPlace(String),
     /// By weight, none of which is 0.
     Weighted(Vec<(String, u32)>),
 }
 
 /// A filter that hands the connection on.
 pub(crate) fn tcp_proxy(stat_prefix: &str, target: StreamTarget) -> Filter {
-    let cluster_specifier = match target {
-        StreamTarget::Cluster(name) => tcp_proxy::ClusterSpecifier::Cluster(name),
+    // An endpoint that has just gone refuses the connection; nothing was sent yet, so another may take it.
+    let (max_connect_attempts, cluster_specifier) = match target {
+        StreamTarget::Cluster(name) => (Some(3), tcp_proxy::ClusterSpecifier::Cluster(name)),
+        StreamTarget::OnlyPlace(name) => (None, tcp_proxy::ClusterSpecifier::Cluster(name)),
         StreamTarget::Weighted(weights) => {
             let clusters = weights
                 .into_iter()
@@ -31,13 +36,16 @@ pub(crate) fn tcp_proxy(stat_prefix: &str, target: StreamTarget) -> Filter {
                     },
                 )
                 .collect();
-            tcp_proxy::ClusterSpecifier::WeightedClusters(tcp_proxy::WeightedCluster { clusters })
+            let weighted = tcp_proxy::WeightedCluster { clusters };
+            (
+                Some(3),
+                tcp_proxy::ClusterSpecifier::WeightedClusters(weighted),
+            )
         }
     };
     let config = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
-        // An endpoint that has just gone refuses the connection; nothing was sent yet, so another may take it.
-        max_connect_attempts: Some(3),
+        max_connect_attempts,
         cluster_specifier: Some(cluster_specifier),
         ..TcpProxy::default()
     };

@@ -58,7 +58,7 @@ pub(crate) fn unknown_destination(mode: OutboundMode) -> FilterChain {
             "passthrough",
             tcp_proxy(
                 name::PASSTHROUGH_CLUSTER,
-                StreamTarget::Cluster(name::PASSTHROUGH_CLUSTER.to_owned()),
+                StreamTarget::OnlyPlace(name::PASSTHROUGH_CLUSTER.to_owned()),
             ),
         ),
         OutboundMode::Refuse => any_chain(
@@ -69,7 +69,7 @@ pub(crate) fn unknown_destination(mode: OutboundMode) -> FilterChain {
 }
 
 fn black_hole_target() -> StreamTarget {
-    StreamTarget::Cluster(name::BLACK_HOLE_CLUSTER.to_owned())
+    StreamTarget::OnlyPlace(name::BLACK_HOLE_CLUSTER.to_owned())
 }
 
 /// The cluster that sends a connection where it wanted to go.

@@ -43,12 +43,12 @@ const REFUSED: &str =
 impl OutboundAssembly {
     /// What is there without any service. Says which shared routes are among it.
     pub(super) fn add_base(&mut self) -> Option<SharedRoutes> {
-        for cluster in [black_hole_cluster(), passthrough_cluster()] {
-            let resource = Resource::encode(cluster.name.as_str(), &cluster, []);
-            self.layer.upsert(ResourceType::CLUSTER, resource);
-        }
         match self.capture() {
             Capture::Transparent => {
+                for cluster in [black_hole_cluster(), passthrough_cluster()] {
+                    let resource = Resource::encode(cluster.name.as_str(), &cluster, []);
+                    self.layer.upsert(ResourceType::CLUSTER, resource);
+                }
                 self.upsert_listener(&virtual_outbound(self.key.families, self.settings.outbound));
                 None
             }
@@ -103,6 +103,7 @@ impl OutboundAssembly {
             // Captured requests come with or without a port in their Host; the listener already is that port's. An explicit listener
             // is that of all ports, and the Host says which.
             ignore_port_in_host_matching: matches!(routes, SharedRoutes::Port(_)),
+            validate_clusters: route::VALIDATE_CLUSTERS,
             ..RouteConfiguration::default()
         };
         let unknown = VirtualHost {

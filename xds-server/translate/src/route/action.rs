@@ -68,7 +68,8 @@ fn forward(specifier: route_action::ClusterSpecifier, timeouts: &Timeouts) -> Ro
         cluster_specifier: Some(specifier),
         // Without it Envoy ends every request after 15 s, also a download or a stream.
         timeout: Some(duration(request.unwrap_or(Duration::ZERO))),
-        retry_policy: Some(retry::outbound(*backend_request)),
+        // Other routes have that of their virtual host.
+        retry_policy: backend_request.map(|timeout| retry::outbound(Some(timeout))),
         // A gRPC client says by `grpc-timeout` how long it waits; 0 means that it is believed.
         max_stream_duration: Some(route_action::MaxStreamDuration {
             grpc_timeout_header_max: Some(duration(Duration::ZERO)),
