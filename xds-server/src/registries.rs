@@ -23,7 +23,7 @@ pub fn load(registry: &RegistryConfig) -> RegistryEvent {
     let RegistryConfig { settings, source } = registry.clone();
     match source {
         RegistrySource::Inventory(path) => inventory(settings, path, Vec::new()).load(),
-        RegistrySource::Manifests(paths) => Manifests { settings, paths }.load(),
+        RegistrySource::Manifests(paths) => manifests(settings, paths, Vec::new()).load(),
     }
 }
 
@@ -80,6 +80,15 @@ fn inventory(settings: RegistrySettings, path: PathBuf, last_good: Vec<Object>) 
     Inventory {
         settings,
         path,
+        last_good,
+        pace: Pace::default(),
+    }
+}
+
+fn manifests(settings: RegistrySettings, paths: Vec<PathBuf>, last_good: Vec<Object>) -> Manifests {
+    Manifests {
+        settings,
+        paths,
         last_good,
         pace: Pace::default(),
     }
@@ -206,7 +215,9 @@ async fn run_once(
                 .await;
         }
         RegistrySource::Manifests(paths) => {
-            Manifests { settings, paths }.run(events, cancelled).await
+            manifests(settings, paths, last_good)
+                .run(events, cancelled)
+                .await
         }
     }
 }
