@@ -1,1 +1,1 @@
-//! (skeleton)
+//! Promises about Envoy, kept by a real one: see `tests/e2e`.

@@ -1,0 +1,15 @@
+//! The real `bowline` and real Envoys. Each test has its own, on ports of its own, and says in its
+//! name what a user may rely on.
+
+// Said once for all, so that Clippy knows the helpers for tests too.
+#![cfg(test)]
+
+mod accepted;
+mod away;
+mod change;
+mod identity;
+mod mistake;
+mod protocol;
+mod restart;
+mod route;
+mod world;
