@@ -31,11 +31,11 @@ pub(crate) use self::{
     sotw::StateOfTheWorld,
 };
 use self::{
-    gate::{Gate, Role},
+    gate::{Gate, Role, is_gating},
     outstanding::{Outstanding, named_in, suspects},
     protocol::{Draft, Order},
     stage::Stage,
-    track::{Context, Track},
+    track::{Context, Overdue, Track},
 };
 use crate::{names::NameTable, response::Response, settings::Settings, subscription::Subscription};
 
@@ -45,6 +45,8 @@ pub(crate) struct Session<P> {
     names: Arc<NameTable>,
     empty_requests: EmptyRequests,
     tracks: BTreeMap<ResourceType, Track>,
+    /// By type that is not asked for yet: names that have to be sent whatever the client says that it holds.
+    disbelieved: BTreeMap<ResourceType, Vec<Arc<str>>>,
     gate: Gate,
     last_nonce: u64,
     /// Answers to requests for types that nobody serves.
@@ -113,6 +115,7 @@ impl<P: Protocol> Session<P> {
             names,
             empty_requests,
             tracks: BTreeMap::new(),
+            disbelieved: BTreeMap::new(),
             gate: Gate::default(),
             last_nonce: 0,
             denials: VecDeque::new(),
@@ -177,27 +180,23 @@ impl<P: Protocol> Session<P> {
             return Some(denial);
         }
         let newest = self.gate.newest()?.clone();
-        for outstanding in self
-            .tracks
-            .values_mut()
-            .filter_map(|track| track.outstanding.as_mut())
-        {
-            outstanding.expire(now);
-        }
-        if let Some(response) = self.serve(Role::Supplier, &newest, &newest, now) {
+        self.expire(now);
+        // What was acknowledged is opened before something newer is sent, which will have to be acknowledged too.
+        self.open_gate(&newest, now);
+        if let Some(response) = self.serve(Role::Supplier, &newest, &newest, now, Overdue::Stays) {
             return Some(response);
         }
-        // Nobody waits at the gate before listeners or routes are asked for.
-        self.settled(Role::Referrer)?;
-        let suppliers_settled = self.settled(Role::Supplier).unwrap_or(u64::MAX);
-        let limit = self.settings.make_before_break_limit;
-        self.gate.advance(suppliers_settled, now, limit);
-        let open = self.gate.open()?.clone();
-        if let Some(response) = self.serve(Role::Referrer, &open, &newest, now) {
+        self.open_gate(&newest, now);
+        let open = match self.gate.open() {
+            Some(open) => open.clone(),
+            // Listeners and routes are not asked for, or wait for their first clusters.
+            None => return self.serve(Role::Supplier, &newest, &newest, now, Overdue::Goes),
+        };
+        if let Some(response) = self.serve(Role::Referrer, &open, &newest, now, Overdue::Stays) {
             return Some(response);
         }
-        // Listeners and routes may have nothing to say to what is new, and then what is gone can be taken away.
-        self.serve(Role::Supplier, &newest, &newest, now)
+        // Listeners and routes have nothing more to say now: what waited for them can be taken away, and what waited too long.
+        self.serve(Role::Supplier, &newest, &newest, now, Overdue::Goes)
     }
 
     /// When [`Self::next`] may have something without any event.
@@ -206,11 +205,15 @@ impl<P: Protocol> Session<P> {
         tracks.chain(self.gate.next_deadline()).min()
     }
 
-    fn new_track(&self, resource_type: ResourceType, interest: &mut P::Interest) -> Track {
+    fn new_track(&mut self, resource_type: ResourceType, interest: &mut P::Interest) -> Track {
         let empty_means_all =
             resource_type.spec().empty_is_wildcard && self.empty_requests == EmptyRequests::MeanAll;
         let subscription = Subscription::new(empty_means_all);
-        Track::new(resource_type, subscription, P::held(interest))
+        let mut track = Track::new(resource_type, subscription, P::held(interest));
+        for name in self.disbelieved.remove(&resource_type).unwrap_or_default() {
+            track.owe(&name);
+        }
+        track
     }
 
     fn deny(&mut self, header: Header, interest: P::Interest) {
@@ -231,13 +234,64 @@ impl<P: Protocol> Session<P> {
         });
     }
 
-    /// The stage that all types of a role have reached; `None` if none is subscribed.
-    fn settled(&self, role: Role) -> Option<u64> {
-        self.tracks
+    /// Lets listeners and routes have what the client has the clusters for.
+    fn open_gate(&mut self, newest: &Stage, now: Instant) {
+        // Nobody waits before listeners or routes are asked for.
+        if self.referrers_settled().is_some() {
+            let ready = self.ready_stage(newest);
+            let limit = self.settings.make_before_break_limit;
+            self.gate.advance(ready.as_ref(), now, limit);
+        }
+    }
+
+    /// Stops waiting for what has not come in time.
+    fn expire(&mut self, now: Instant) {
+        let has_referrers = self.referrers_settled().is_some();
+        if has_referrers && self.tracks.values().any(|track| track.is_overdue(now)) {
+            self.gate.hurry(now);
+        }
+        let is_opening = self.gate.is_due(now);
+        for track in self.tracks.values_mut() {
+            if let Some(outstanding) = &mut track.outstanding {
+                if is_opening && is_gating(track.resource_type) {
+                    // Listeners and routes go now: what they refer to must at least be on its way before them.
+                    outstanding.give_up();
+                } else {
+                    outstanding.expire(now);
+                }
+            }
+        }
+    }
+
+    /// The stage that the client has all clusters of, and no others that are still to be acknowledged.
+    fn ready_stage(&self, newest: &Stage) -> Option<Stage> {
+        let mut gating = self
+            .tracks
             .values()
-            .filter(|track| Role::of(track.resource_type) == role)
-            .map(Track::settled)
-            .min()
+            .filter(|track| is_gating(track.resource_type))
+            .map(Track::ready_stage);
+        let Some(first) = gating.next() else {
+            return Some(newest.clone());
+        };
+        let first = first?;
+        gating
+            .all(|stage| stage.is_some_and(|stage| stage.number == first.number))
+            .then(|| first.clone())
+    }
+
+    /// The stage up to which nothing older is referred to by the listeners and routes that the client has; `None` if it subscribes to
+    /// none.
+    fn referrers_settled(&self) -> Option<u64> {
+        let mut settled = self
+            .tracks
+            .values()
+            .filter(|track| Role::of(track.resource_type) == Role::Referrer)
+            .map(Track::settled);
+        let first = settled.next()?;
+        // Routes that are ahead of their listeners say nothing: they may have dropped a name whose listener is still there, with the
+        // content that it had before.
+        let last = settled.try_fold(first, |before, next| (next <= before).then_some(next));
+        Some(last.unwrap_or(0))
     }
 
     /// The first response that a type of this role has ready, in the order of an update.
@@ -247,8 +301,9 @@ impl<P: Protocol> Session<P> {
         stage: &Stage,
         newest: &Stage,
         now: Instant,
+        overdue: Overdue,
     ) -> Option<Response> {
-        let referrers_settled = self.settled(Role::Referrer);
+        let referrers_settled = self.referrers_settled();
         let types: Vec<ResourceType> = self
             .tracks
             .keys()
@@ -256,12 +311,20 @@ impl<P: Protocol> Session<P> {
             .filter(|resource_type| Role::of(*resource_type) == role)
             .collect();
         for resource_type in types {
+            let parents = resource_type
+                .parent()
+                .and_then(|parent| self.tracks.get(&parent)?.sent.as_ref())
+                .unwrap_or(stage)
+                .snapshot
+                .clone();
             let context = Context {
                 stage,
                 newest: &newest.snapshot,
+                parents: &parents,
                 removals: P::removals(resource_type),
                 referrers_settled,
                 now,
+                overdue,
                 linger_until: now + self.settings.make_before_break_limit,
             };
             let response = self.serve_type(resource_type, &context);
@@ -278,7 +341,11 @@ impl<P: Protocol> Session<P> {
         context: &Context<'_>,
     ) -> Option<Response> {
         let track = self.tracks.get_mut(&resource_type)?;
-        if !track.is_ready() || !track.has_work(context) {
+        if !track.is_ready() {
+            track.follow_along(context);
+            return None;
+        }
+        if !track.has_work(context) {
             return None;
         }
         let settled_before = track.settled();
@@ -287,7 +354,7 @@ impl<P: Protocol> Session<P> {
         if P::can_split(resource_type) {
             track.defer(&mut work, self.settings.response_bytes_max);
         }
-        let Some(draft) = P::draft(track, context.stage, &work) else {
+        let Some(draft) = P::draft(track, context, &work) else {
             if was_unfinished {
                 // The rest of the last response is gone meanwhile: what was sent is all.
                 track.outstanding = None;
@@ -332,15 +399,28 @@ impl<P: Protocol> Session<P> {
     /// Envoy warms a changed cluster only with endpoints that arrive after it, whether or not those changed: what belongs to a
     /// resource is sent again behind it, in whatever order their acknowledgements come.
     fn owe_children(&mut self, parent: ResourceType, sent: &[Resource]) {
-        let children = self
+        let is_reconnected = self
             .tracks
-            .values_mut()
-            .filter(|track| track.resource_type.parent() == Some(parent));
-        for child in children {
-            for resource in sent {
-                if child.subscription.covers(resource.name()) {
-                    child.owe(resource.name());
+            .get(&parent)
+            .is_some_and(|track| track.is_reconnected);
+        let types = self.settings.types.iter().copied();
+        for child in types.filter(|child| child.parent() == Some(parent)) {
+            let names = sent.iter().map(Resource::name);
+            match self.tracks.get_mut(&child) {
+                Some(track) => {
+                    for name in names {
+                        if track.subscription.covers(name) {
+                            track.owe(name);
+                        }
+                    }
                 }
+                // It may come to say that it holds what it held behind the older parent.
+                None if is_reconnected => self
+                    .disbelieved
+                    .entry(child)
+                    .or_default()
+                    .extend(names.cloned()),
+                None => {}
             }
         }
     }

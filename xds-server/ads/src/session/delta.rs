@@ -9,8 +9,7 @@ use bytes::BufMut;
 use super::{
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
-    stage::Stage,
-    track::{Held, Removals, Track, Work},
+    track::{Context, Held, Removals, Track, Work},
 };
 use crate::{
     names::NameTable,
@@ -106,7 +105,7 @@ impl Protocol for Delta {
         true
     }
 
-    fn draft(track: &Track, stage: &Stage, work: &Work) -> Option<Draft> {
+    fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft> {
         let Work {
             upserts,
             removed,
@@ -116,13 +115,13 @@ impl Protocol for Delta {
         if upserts.is_empty() && removed.is_empty() && !must_answer {
             return None;
         }
-        let (resource_type, snapshot) = (track.resource_type, &stage.snapshot);
+        let resource_type = track.resource_type;
         let versioned = |resource: &Resource| {
-            let version = snapshot.wire_version(resource_type, resource);
+            let version = context.wire_version(resource_type, resource);
             (resource.clone(), version)
         };
         Some(Draft {
-            version: snapshot.type_version(resource_type),
+            version: context.stage.snapshot.type_version(resource_type),
             resources: upserts.iter().map(versioned).collect(),
             removed: removed.clone(),
         })

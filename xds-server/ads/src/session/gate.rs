@@ -1,9 +1,10 @@
 //! Make before break: what listeners and routes may show, given what clusters and endpoints have reached the client.
 //!
 //! Suppliers (secrets, clusters, endpoints: all that comes before listeners in the order of an update) are served from the newest
-//! stage. Referrers (listeners, routes) are served from the last stage whose suppliers have all been acknowledged, so they never
+//! stage. Referrers (listeners, routes) are served from the last stage whose clusters were all sent and acknowledged, so they never
 //! name a cluster that the client has not made ready. Envoy withholds the acknowledgement of clusters until they are warm, which
-//! makes it the right signal (xDS protocol, "Eventual consistency considerations").
+//! makes it the right signal (xDS protocol, "Eventual consistency considerations"). A stage that was skipped, because a newer one
+//! came while the client was busy, is never served to anybody: its clusters may not have been sent.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,8 @@ pub(crate) struct Gate {
     newest: Option<Stage>,
     /// What referrers are served from.
     open: Option<Stage>,
-    /// The stage that referrers wait for, and until when. It stays while newer ones come, so that endless change delays nobody for
-    /// longer than the limit.
-    waiting: Option<(Stage, Instant)>,
+    /// Until when referrers wait for something newer, counted from when they began to wait: newer stages do not put it off.
+    deadline: Option<Instant>,
 }
 
 /// Whether resources of a type are referred to by listeners and routes, or are those.
@@ -37,6 +37,12 @@ impl Role {
             Self::Referrer
         }
     }
+}
+
+/// Whether referrers wait for resources of this type: for clusters. Endpoints and secrets are asked for by what needs them, and the
+/// client waits for them itself.
+pub(crate) fn is_gating(resource_type: ResourceType) -> bool {
+    Role::of(resource_type) == Role::Supplier && resource_type.spec().full_state
 }
 
 impl Gate {
@@ -64,33 +70,45 @@ impl Gate {
         self.open.as_ref()
     }
 
-    /// Opens for what the suppliers have settled, or for what has waited long enough.
-    pub(crate) fn advance(&mut self, suppliers_settled: u64, now: Instant, limit: Duration) {
+    /// Opens for the stage that the client has all clusters of, if there is one; when the time is over, for the newest.
+    pub(crate) fn advance(&mut self, ready: Option<&Stage>, now: Instant, limit: Duration) {
         let Some(newest) = &self.newest else {
             return;
         };
-        if newest.number <= suppliers_settled {
-            self.open = Some(newest.clone());
-            self.waiting = None;
-            return;
-        }
-        if let Some((stage, deadline)) = &self.waiting
-            && (stage.number <= suppliers_settled || *deadline <= now)
+        let ready = if self.is_due(now) {
+            Some(newest)
+        } else {
+            ready
+        };
+        let is_open = |open: &Option<Stage>, stage: &Stage| {
+            open.as_ref()
+                .is_some_and(|open| open.number == stage.number)
+        };
+        if let Some(ready) = ready
+            && !is_open(&self.open, ready)
         {
-            self.open = Some(stage.clone());
-            self.waiting = None;
+            self.open = Some(ready.clone());
+            self.deadline = None;
         }
-        let is_open = self
-            .open
-            .as_ref()
-            .is_some_and(|open| open.number == newest.number);
-        if self.waiting.is_none() && !is_open {
-            self.waiting = Some((newest.clone(), now + limit));
+        if is_open(&self.open, newest) {
+            self.deadline = None;
+        } else {
+            self.deadline.get_or_insert(now + limit);
         }
     }
 
+    /// Ends the waiting: something that waits for referrers cannot wait any longer.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.deadline = Some(now);
+    }
+
+    /// Whether referrers have waited for long enough.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.waiting.as_ref().map(|(_, deadline)| *deadline)
+        self.deadline
     }
 }
 
@@ -105,19 +123,25 @@ mod tests {
         gate.open().map(|stage| stage.number)
     }
 
+    /// Gives the gate a stage and returns it.
+    fn update(gate: &mut Gate, generation: u64) -> Stage {
+        gate.update(snapshot_of(generation, &["CDS a 1"]));
+        gate.newest().unwrap().clone()
+    }
+
     #[test]
-    fn referrers_wait_for_suppliers() {
+    fn referrers_wait_for_clusters() {
         let start = Instant::now();
         let mut gate = Gate::default();
-        gate.advance(0, start, LIMIT);
+        gate.advance(None, start, LIMIT);
         assert_eq!(open(&gate), None);
-        gate.update(snapshot_of(1, &["CDS a 1"]));
-        gate.advance(0, start, LIMIT);
+        let first = update(&mut gate, 1);
+        gate.advance(None, start, LIMIT);
         assert_eq!(
             (open(&gate), gate.next_deadline()),
             (None, Some(start + LIMIT))
         );
-        gate.advance(1, start, LIMIT);
+        gate.advance(Some(&first), start, LIMIT);
         assert_eq!((open(&gate), gate.next_deadline()), (Some(1), None));
     }
 
@@ -125,23 +149,29 @@ mod tests {
     fn endless_change_delays_referrers_no_longer_than_the_limit() {
         let start = Instant::now();
         let mut gate = Gate::default();
-        for second in 0..20 {
-            gate.update(snapshot_of(second, &["CDS a 1"]));
-            gate.advance(0, start + Duration::from_secs(second), LIMIT);
-        }
-        // After 5 s the first, after 5 more what was the newest then, and so on.
-        assert_eq!(open(&gate), Some(11));
+        let opened: Vec<_> = (1..=12)
+            .map(|second| {
+                update(&mut gate, second);
+                gate.advance(None, start + Duration::from_secs(second), LIMIT);
+                open(&gate)
+            })
+            .collect();
+        assert_eq!(opened[..5], [None; 5]);
+        assert_eq!(opened[5..11], [Some(6); 6]);
+        assert_eq!(opened[11], Some(12));
     }
 
     #[test]
     fn what_was_acknowledged_is_served_while_newer_content_waits() {
         let start = Instant::now();
         let mut gate = Gate::default();
-        for generation in 1..=3 {
-            gate.update(snapshot_of(generation, &["CDS a 1"]));
-            gate.advance(generation - 1, start, LIMIT);
-        }
-        assert_eq!(open(&gate), Some(2));
+        let first = update(&mut gate, 1);
+        update(&mut gate, 2);
+        gate.advance(Some(&first), start, LIMIT);
+        assert_eq!(
+            (open(&gate), gate.next_deadline()),
+            (Some(1), Some(start + LIMIT))
+        );
     }
 
     #[test]

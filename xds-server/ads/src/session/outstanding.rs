@@ -69,11 +69,16 @@ impl Outstanding {
         }
     }
 
-    /// Stops waiting when the time is over. The answer, should it come, still counts.
+    /// Stops waiting when the time is over.
     pub(crate) fn expire(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.deadline = None;
+            self.give_up();
         }
+    }
+
+    /// Stops waiting. The answer, should it come, still counts.
+    pub(crate) fn give_up(&mut self) {
+        self.deadline = None;
     }
 }
 

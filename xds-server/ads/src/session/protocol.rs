@@ -7,10 +7,7 @@ use bowline_snapshot::{Resource, ResourceType, Version};
 use bytes::BufMut;
 use serde::Serialize;
 
-use super::{
-    stage::Stage,
-    track::{Held, Removals, Track, Work},
-};
+use super::track::{Context, Held, Removals, Track, Work};
 use crate::{names::NameTable, response::Response};
 
 /// The variants of the aggregated discovery service.
@@ -78,7 +75,7 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     fn can_split(resource_type: ResourceType) -> bool;
 
     /// What to say, if anything.
-    fn draft(track: &Track, stage: &Stage, work: &Work) -> Option<Draft>;
+    fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft>;
 
     /// The answer to a request for a type that nobody serves, if there is one.
     fn deny(interest: Self::Interest, nonce: &str) -> Option<Vec<Arc<str>>>;

@@ -9,8 +9,7 @@ use bytes::BufMut;
 use super::{
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
-    stage::Stage,
-    track::{Held, Removals, Track, Work},
+    track::{Context, Held, Removals, Track, Work},
 };
 use crate::{names::NameTable, response::Response, subscription::WildcardChange, wire};
 
@@ -84,14 +83,14 @@ impl Protocol for StateOfTheWorld {
         !resource_type.spec().full_state
     }
 
-    fn draft(track: &Track, stage: &Stage, work: &Work) -> Option<Draft> {
+    fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft> {
         let is_full = track.resource_type.spec().full_state;
         let is_due = !work.upserts.is_empty() || !work.removed.is_empty() || work.must_answer;
         if !is_due || track.subscription.is_empty() {
             return None;
         }
         let resources = if is_full {
-            everything(track, &stage.snapshot)
+            everything(track, &context.stage.snapshot)
         } else {
             work.upserts.clone()
         };
@@ -100,7 +99,7 @@ impl Protocol for StateOfTheWorld {
             (resource, version)
         };
         Some(Draft {
-            version: version(track, &stage.snapshot),
+            version: version(track, &context.stage.snapshot),
             resources: resources.into_iter().map(versioned).collect(),
             removed: Vec::new(),
         })

@@ -27,6 +27,7 @@ use crate::testing::{resource, snapshot_of, type_named};
 
 mod delta;
 mod make_before_break;
+mod model;
 mod sotw;
 mod verdicts;
 

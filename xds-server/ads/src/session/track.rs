@@ -30,6 +30,8 @@ pub(crate) struct Track {
     pub(crate) lingering: BTreeMap<Arc<str>, Lingering>,
     /// What the client says it holds from an earlier stream. Counts until the first answer.
     pub(crate) held: Held,
+    /// Whether it held anything.
+    pub(crate) is_reconnected: bool,
     /// The next response goes out even when there is nothing in it.
     pub(crate) must_answer: bool,
     /// The last response was only a part, and the rest is owed: it does not wait for the acknowledgement.
@@ -93,12 +95,23 @@ pub(crate) struct Context<'a> {
     pub(crate) stage: &'a Stage,
     /// The newest that there is, which may be ahead of `stage`.
     pub(crate) newest: &'a Snapshot,
+    /// What the client was last sent of the type that this one's resources belong to: it may be older or newer than `stage`.
+    pub(crate) parents: &'a Snapshot,
     pub(crate) removals: Removals,
     /// Up to where listeners and routes are sent and acknowledged; `None` while the stream subscribes to none.
     pub(crate) referrers_settled: Option<u64>,
     pub(crate) now: Instant,
+    pub(crate) overdue: Overdue,
     /// When what begins to linger now has to be gone.
     pub(crate) linger_until: Instant,
+}
+
+/// What becomes of lingering resources whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// Listeners and routes may still have something to say, which has to come first.
+    Stays,
+    Goes,
 }
 
 /// What has to be said to the client.
@@ -121,6 +134,7 @@ impl Track {
             sent: None,
             owed: Owed::All,
             lingering: BTreeMap::new(),
+            is_reconnected: matches!(&held, Held::Each(versions) if !versions.is_empty()),
             held,
             must_answer: false,
             is_unfinished: false,
@@ -173,12 +187,22 @@ impl Track {
                 .is_some_and(Outstanding::is_awaited)
     }
 
-    /// The stage up to which the client has all that others build on.
+    /// The stage that the client has all of, so that others can build on it.
+    pub(crate) fn ready_stage(&self) -> Option<&Stage> {
+        let is_blocked = |outstanding: &Outstanding| outstanding.is_awaited() && outstanding.blocks;
+        self.sent
+            .as_ref()
+            .filter(|_| !self.is_unfinished && !self.outstanding.as_ref().is_some_and(is_blocked))
+    }
+
+    /// Up to where what the client has does not refer to anything older.
     pub(crate) fn settled(&self) -> u64 {
         match &self.outstanding {
             Some(outstanding) if outstanding.is_awaited() && outstanding.blocks => {
                 outstanding.settled_before
             }
+            // It may still hold what an earlier stream gave it.
+            Some(_) | None if self.owes() => 0,
             Some(_) | None => self.sent.as_ref().map_or(0, |stage| stage.number),
         }
     }
@@ -192,20 +216,44 @@ impl Track {
         }
     }
 
+    /// Whether something lingers for longer than it may.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.lingering.values().any(|entry| entry.deadline <= now)
+    }
+
+    fn owes(&self) -> bool {
+        match &self.owed {
+            Owed::All => true,
+            Owed::Names(names) => !names.is_empty(),
+        }
+    }
+
     /// Whether [`Self::take_work`] has anything to look at.
     pub(crate) fn has_work(&self, context: &Context<'_>) -> bool {
         let is_current = self
             .sent
             .as_ref()
             .is_some_and(|sent| sent.number == context.stage.number);
-        let owes = match &self.owed {
-            Owed::All => true,
-            Owed::Names(names) => !names.is_empty(),
-        };
         !is_current
-            || owes
+            || self.owes()
             || self.must_answer
             || self.lingering.values().any(|entry| entry.is_due(context))
+    }
+
+    /// Goes along with a stage that has nothing new of this type, while the client has to answer first: so that others need not wait
+    /// for an answer that has nothing to do with them.
+    pub(crate) fn follow_along(&mut self, context: &Context<'_>) {
+        let Some(sent) = &self.sent else {
+            return;
+        };
+        if sent.number == context.stage.number {
+            return;
+        }
+        let (older, newer) = (&sent.snapshot, &context.stage.snapshot);
+        let changed = changed_names(Some(older), newer, self.resource_type);
+        if !changed.iter().any(|name| self.subscription.covers(name)) {
+            self.sent = Some(context.stage.clone());
+        }
     }
 
     /// Takes what has to be said: afterwards the track assumes that it was said.
@@ -232,7 +280,7 @@ impl Track {
 
         let before = before.as_ref().map(|stage| &stage.snapshot);
         for (name, is_owed) in self.candidates(before, &owed, &stage.snapshot) {
-            match stage.snapshot.get(self.resource_type, &name) {
+            match context.lookup(self.resource_type, &name, is_owed) {
                 Some(resource) => {
                     self.present(
                         &mut work,
@@ -307,8 +355,6 @@ impl Track {
         }
         if let Some(version) = &held
             && context
-                .stage
-                .snapshot
                 .wire_version(self.resource_type, resource)
                 .is(version)
         {
@@ -339,8 +385,7 @@ impl Track {
             // Said below, with all that the client holds in vain.
             return;
         }
-        let is_coming = context.newest.get(self.resource_type, &name).is_some();
-        if is_owed && is_coming {
+        if is_owed && context.newest.get(self.resource_type, &name).is_some() {
             // To say that it does not exist would be wrong in a moment.
             self.owe(&name);
             return;
@@ -372,9 +417,11 @@ impl Track {
         context: &Context<'_>,
     ) {
         for name in held.into_keys().map(Arc::<str>::from) {
-            if !self.subscription.covers(&name)
-                || context.newest.get(self.resource_type, &name).is_some()
-            {
+            if !self.subscription.covers(&name) {
+                continue;
+            }
+            if context.newest.get(self.resource_type, &name).is_some() {
+                self.owe(&name);
                 continue;
             }
             match context.removals {
@@ -438,6 +485,24 @@ impl Track {
     }
 }
 
+impl Context<'_> {
+    /// A resource as it is now. Who asks for the endpoints of a cluster that it was sent, and that is gone meanwhile, gets those that
+    /// were there: without them the cluster would not become warm, and hold up all that comes after it.
+    fn lookup(&self, resource_type: ResourceType, name: &str, is_owed: bool) -> Option<&Resource> {
+        let parent = resource_type.parent().filter(|_| is_owed);
+        self.stage.snapshot.get(resource_type, name).or_else(|| {
+            self.parents.get(parent?, name)?;
+            self.parents.get(resource_type, name)
+        })
+    }
+
+    /// The version of a resource on the wire: with the parent that the client was sent, not with one that is still to come. A client
+    /// that reconnects then tells which of them its resource followed.
+    pub(crate) fn wire_version(&self, resource_type: ResourceType, resource: &Resource) -> Version {
+        self.parents.wire_version(resource_type, resource)
+    }
+}
+
 impl Lingering {
     fn version(&self) -> Option<Version> {
         match &self.source {
@@ -454,6 +519,7 @@ impl Lingering {
             // A client that reconnects has not subscribed to its listeners and routes yet.
             (LingeringSource::Held, None) => false,
         };
-        is_unreferenced || self.deadline <= context.now
+        let is_overdue = context.overdue == Overdue::Goes && self.deadline <= context.now;
+        is_unreferenced || is_overdue
     }
 }

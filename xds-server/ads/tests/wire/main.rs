@@ -1,6 +1,10 @@
 //! The service over real gRPC: a raw client sends and reads single messages.
 
+#[cfg(test)]
 mod client;
+#[cfg(test)]
 mod protocol;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
 mod stream_end;
