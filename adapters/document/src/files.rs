@@ -210,7 +210,7 @@ impl FileSet {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, path::Path};
+    use std::{fs, io::Write, os::unix::fs::symlink, path::Path};
 
     use super::*;
 
@@ -226,7 +226,7 @@ mod tests {
     fn announced_only(path: &Path) -> Watch {
         let pace = Pace {
             poll: Duration::from_secs(600),
-            settle: Duration::from_millis(50),
+            settle: Duration::from_millis(100),
         };
         Watch::new(set(path), pace)
     }
@@ -325,6 +325,28 @@ mod tests {
         until(&mut watch, root, gone).await;
         fs::write(&path, "5").unwrap();
         until(&mut watch, root, "a.yaml=5").await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_open_is_not_read_while_others_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::write(root.join("a.yaml"), "whole").unwrap();
+        let pace = Pace {
+            poll: Duration::from_secs(600),
+            settle: Duration::from_secs(600),
+        };
+        let mut watch = Watch::new(set(root), pace);
+        until(&mut watch, root, "a.yaml=whole").await;
+        let mut writer = fs::File::create(root.join("a.yaml")).unwrap();
+        writer.write_all(b"ano").unwrap();
+        fs::write(root.join("b.yaml"), "1").unwrap();
+        until(&mut watch, root, "a.yaml=whole b.yaml=1").await;
+        writer.write_all(b"ther").unwrap();
+        fs::write(root.join("b.yaml"), "2").unwrap();
+        until(&mut watch, root, "a.yaml=whole b.yaml=2").await;
+        drop(writer);
+        until(&mut watch, root, "a.yaml=another b.yaml=2").await;
     }
 
     #[tokio::test]
