@@ -7,7 +7,6 @@ mod facts;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bowline_ads::{Event, Observer};
 use bowline_snapshot::ResourceType;
@@ -131,9 +130,9 @@ impl Metrics {
         Arc::new(move |event| streams.count(event, &births))
     }
 
-    /// Layers were built.
-    pub fn note_build(&self, took: Duration) {
-        self.build.observe(took.as_secs_f64());
+    /// Where the time that a build takes is observed, in seconds.
+    pub fn build_times(&self) -> Histogram {
+        self.build.clone()
     }
 
     /// Everything in the text format of OpenMetrics.

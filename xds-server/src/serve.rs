@@ -143,6 +143,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let admin_socket = bind(config.admin.address, "admin.address").await?;
     addresses.admin = Some(admin_socket.local_addr()?);
 
+    let writer_loop = writer_loop.timed_by(metrics.build_times());
     tasks.spawn("pipeline", writer_loop.run(shutdown.clone()));
     let (configured, follow) = watch::channel(config.registries.clone());
     tasks.spawn(

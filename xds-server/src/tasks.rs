@@ -17,7 +17,11 @@ pub struct Tasks {
 impl Tasks {
     /// Tasks that end when the token is cancelled.
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { running: JoinSet::new(), names: Vec::new(), shutdown }
+        Self {
+            running: JoinSet::new(),
+            names: Vec::new(),
+            shutdown,
+        }
     }
 
     /// Starts a task. It must end soon after the token is cancelled, and not before.
@@ -62,7 +66,11 @@ impl Tasks {
         if tokio::time::timeout(deadline, all_ended).await.is_err() {
             self.names.retain(|(_, handle)| !handle.is_finished());
             let late: Vec<_> = self.names.iter().map(|(name, _)| *name).collect();
-            warn!(?late, ?deadline, "tasks were not done in time and are cut off");
+            warn!(
+                ?late,
+                ?deadline,
+                "tasks were not done in time and are cut off"
+            );
             self.running.shutdown().await;
         }
     }
@@ -86,7 +94,14 @@ mod tests {
     async fn a_task_that_ends_by_itself_is_an_error_and_one_that_is_asked_to_is_not() {
         let mut tasks = Tasks::new(CancellationToken::new());
         tasks.spawn("early", async { Ok(()) });
-        assert!(tasks.supervise().await.unwrap_err().to_string().contains("'early'"));
+        assert!(
+            tasks
+                .supervise()
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("'early'")
+        );
 
         let token = CancellationToken::new();
         let mut tasks = Tasks::new(token.clone());

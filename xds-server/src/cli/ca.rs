@@ -1,5 +1,7 @@
 //! `bowline ca`: certificates of the mesh's authority.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -120,7 +122,9 @@ fn run_issue(command: &Issue) -> Result<Outcome> {
     };
     issued.key = Some(request.key);
     write(&command.out, &issued)?;
-    let expires = OffsetDateTime::from(issued.not_after).format(&Rfc3339)?;
+    let expires = OffsetDateTime::from(issued.not_after)
+        .replace_nanosecond(0)?
+        .format(&Rfc3339)?;
     output::print(&format!(
         "{} has key, certificate and bundle of {}, valid until {expires}\n",
         command.out.display(),
@@ -195,7 +199,17 @@ fn write(directory: &Path, issued: &Issued) -> Result<()> {
     let directory = std::path::absolute(directory)?;
     for (name, text) in sds::files(&directory)? {
         let path = directory.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        replace(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Writes a file whole or not at all, and not where it says the same already: an Envoy may be watching it.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
+        return Ok(());
+    }
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, path)
 }

@@ -285,8 +285,8 @@ impl OfType {
     fn row(&self, name: &str, now: OffsetDateTime) -> [String; 7] {
         let subscribed = match (self.has_wildcard, self.subscribed) {
             (true, 0) => "all".to_owned(),
-            (true, names) => format!("all, {names} names"),
-            (false, names) => format!("{names} names"),
+            (true, names) => format!("all and {names}"),
+            (false, names) => names.to_string(),
         };
         let Counters {
             messages,

@@ -9,8 +9,6 @@ pub struct Difference {
     pub registries: bool,
     /// The mesh as a whole. Applied while running.
     pub mesh: bool,
-    /// Whose certificates the xDS listener uses. Applied while running.
-    pub certificates: bool,
     /// What is logged. Applied while running.
     pub log_level: bool,
     /// Fields that only a restart applies.
@@ -31,9 +29,6 @@ impl Config {
             log,
             registries,
         } = self;
-        let tls_address = |config: &Self| config.xds.tls.as_ref().map(|tls| tls.address);
-        let certificates =
-            |config: &Self| config.xds.tls.as_ref().map(|tls| tls.certificates.clone());
         let fields = [
             // Certificates carry it, and the authority's root is made for it.
             (
@@ -46,7 +41,8 @@ impl Config {
                 "mesh.virtual_addresses",
             ),
             (xds.plaintext != new.xds.plaintext, "xds.address"),
-            (tls_address(self) != tls_address(new), "xds.tls.address"),
+            // The files that it names are followed while running; which files they are is not.
+            (xds.tls != new.xds.tls, "xds.tls"),
             (xds.limits != new.xds.limits, "xds.limits"),
             (*admin != new.admin, "admin.address"),
             (*state != new.state, "state"),
@@ -60,9 +56,6 @@ impl Config {
         Difference {
             registries: *registries != new.registries,
             mesh: *mesh != new.mesh,
-            // Where a listener comes or goes, the restart that brings it brings its certificates.
-            certificates: tls_address(self) == tls_address(new)
-                && certificates(self) != certificates(new),
             log_level: log.level != new.log.level,
             needs_restart: fields
                 .into_iter()
@@ -80,15 +73,7 @@ impl Config {
         for registry in &mut applied.registries {
             registry.settings.trust_domain = self.mesh.trust_domain.clone();
         }
-        applied.xds.plaintext = self.xds.plaintext;
-        applied.xds.limits = self.xds.limits;
-        applied.xds.tls = match (&self.xds.tls, applied.xds.tls) {
-            (Some(old), Some(mut new)) => {
-                new.address = old.address;
-                Some(new)
-            }
-            (old, _) => old.clone(),
-        };
+        applied.xds = self.xds.clone();
         applied.admin = self.admin.clone();
         applied.state = self.state.clone();
         applied.start_timeout = self.start_timeout;

@@ -182,11 +182,12 @@ impl<'a> Fields<'a> {
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.wrong(
-                    name,
-                    format!("'{text}': {error}"),
-                    format!("write it as `{example}`"),
-                );
+                let message = error.to_string();
+                let message = match message.contains(&text) {
+                    true => message,
+                    false => format!("'{text}': {message}"),
+                };
+                self.wrong(name, message, format!("write it as `{example}`"));
                 None
             }
         }

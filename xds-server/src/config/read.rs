@@ -205,8 +205,9 @@ fn traffic(mut fields: Fields<'_>) -> TrafficSettings {
 
 fn xds(mut fields: Fields<'_>) -> Option<XdsConfig> {
     let wants_plaintext = fields.value("plaintext").unwrap_or(false);
-    let plaintext = match fields.value::<String>("address").as_deref() {
-        Some("none") => None,
+    let is_off = fields.node("address").and_then(Node::as_str) == Some("none");
+    let plaintext = match fields.node("address") {
+        Some(_) if is_off => None,
         Some(_) => fields.text("address", "127.0.0.1:15010"),
         None => Some(XDS_ADDRESS),
     };
@@ -222,7 +223,7 @@ fn xds(mut fields: Fields<'_>) -> Option<XdsConfig> {
     }
     let tls_is_given = fields.node("tls").is_some();
     let tls = fields.fields("tls", XDS_TLS).and_then(xds_tls);
-    if plaintext.is_none() && fields.node("address").is_some() && !tls_is_given {
+    if is_off && !tls_is_given {
         fields.wrong(
             "address",
             "no proxy can connect: there is no `xds.tls` either",
@@ -406,6 +407,11 @@ const XDS_LIMITS: &[&str] = &[
 const ADMIN: &[&str] = &["address"];
 const STATE: &[&str] = &["path", "memory"];
 const LOG: &[&str] = &["level", "format"];
+
+#[cfg(test)]
+pub(super) const ALL_FIELDS: &[&[&str]] = &[
+    ROOT, MESH, TRAFFIC, XDS, XDS_TLS, XDS_LIMITS, ADMIN, STATE, LOG,
+];
 
 const DOMAIN: &str = "cluster.local";
 const XDS_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15010);

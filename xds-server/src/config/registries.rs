@@ -159,7 +159,7 @@ fn inventory(mut fields: Fields<'_>) -> Option<RegistrySource> {
 
 fn guard(mut fields: Fields<'_>) -> GuardSettings {
     let default = GuardSettings::default();
-    let share = fields.text("share", "50%");
+    let share = fields.value("share");
     GuardSettings {
         endpoints_min: fields
             .value("endpoints_min")
@@ -191,3 +191,6 @@ const ENTRY: &[&str] = &[
 ];
 const INVENTORY: &[&str] = &["path"];
 const GUARD: &[&str] = &["endpoints_min", "share", "hold"];
+
+#[cfg(test)]
+pub(super) const ALL_FIELDS: &[&[&str]] = &[ENTRY, INVENTORY, GUARD];

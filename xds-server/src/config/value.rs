@@ -126,24 +126,37 @@ impl de::Visitor<'_> for BytesVisitor {
 /// A share in percent as the guard has it: `50%`, or `off`, which nothing exceeds.
 pub(super) struct Share(pub(super) u8);
 
-/// Why a text is not a share.
-#[derive(Debug, thiserror::Error)]
-#[error("a share is a whole number of percent from 1% to 100%, or `off`")]
-pub(super) struct ShareError;
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShareVisitor)
+    }
+}
 
-impl FromStr for Share {
-    type Err = ShareError;
+struct ShareVisitor;
 
-    fn from_str(text: &str) -> Result<Self, ShareError> {
+impl de::Visitor<'_> for ShareVisitor {
+    type Value = Share;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a share from `1%` to `100%`, or `off`")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Share, E> {
+        Err(E::custom(format!(
+            "a share is written in percent: `{number}%`"
+        )))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Share, E> {
         if text == "off" {
-            return Ok(Self(u8::MAX));
+            return Ok(Share(u8::MAX));
         }
         let percent = text
             .strip_suffix('%')
             .and_then(|number| number.trim().parse().ok());
         match percent {
-            Some(percent @ 1..=100) => Ok(Self(percent)),
-            _ => Err(ShareError),
+            Some(percent @ 1..=100) => Ok(Share(percent)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
         }
     }
 }

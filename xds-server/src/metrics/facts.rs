@@ -65,7 +65,9 @@ impl Facts {
         let mut connected: BTreeMap<_, f64> = BTreeMap::new();
         for proxy in &self.proxies {
             let protocol = proxy.protocol.name().to_owned();
-            let labels = [("role", proxy.role.to_string()), ("protocol", protocol)];
+            // Without the name of the gateway: there may be thousands.
+            let role = proxy.role.split([' ', ',']).next().unwrap_or_default();
+            let labels = [("role", role.to_owned()), ("protocol", protocol)];
             *connected.entry(labels).or_default() += 1.0;
         }
         metrics.gauges("connected_proxies", "Connected streams", connected);

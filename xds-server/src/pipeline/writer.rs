@@ -14,6 +14,7 @@ use bowline_mesh::{
 };
 use bowline_snapshot::{Body, Layer, LayerName, Publisher, Snapshot};
 use bowline_translate::layers::{EndpointLayers, StructureLayers};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -69,6 +70,7 @@ pub fn pipeline(
         saved,
         settings,
         births,
+        build_times: None,
         publisher: Publisher::new(),
         connected: Connected::default(),
         endpoints: EndpointLayers::default(),
@@ -106,6 +108,7 @@ struct Writer {
     saved: Option<Saved>,
     settings: PipelineSettings,
     births: Births,
+    build_times: Option<Histogram>,
     publisher: Publisher,
     connected: Connected,
     endpoints: EndpointLayers,
@@ -149,6 +152,13 @@ struct Built {
 }
 
 impl Pipeline {
+    /// Observes how long each structure takes to build, in seconds.
+    #[must_use]
+    pub fn timed_by(mut self, build_times: Histogram) -> Self {
+        self.writer.build_times = Some(build_times);
+        self
+    }
+
     /// Runs until the token is cancelled, and then until everything is on disk.
     ///
     /// # Errors
@@ -372,6 +382,9 @@ impl Writer {
             ?took,
             "built"
         );
+        if let Some(build_times) = &self.build_times {
+            build_times.observe(took.as_secs_f64());
+        }
         self.structure_problems = structure.problems();
         self.structure = Some(structure);
         // What was freed while the job ran stays free.

@@ -294,7 +294,7 @@ fn socket_address(host: &impl fmt::Display, port: u16) -> Value {
 const XDS_CLUSTER: &str = "bowline-xds";
 /// The first group is what is taken out of a statistic's name, the second is the tag's value. A cluster's name ends where one of the
 /// statistics of clusters begins (Envoy, "Cluster manager: Statistics"). Those that could be a label of a hostname have what follows.
-const CLUSTER_NAME_TAG: &str = concat!(
+pub(super) const CLUSTER_NAME_TAG: &str = concat!(
     r"^cluster\.((.+?)\.)(?:",
     r"(?:canary|external|internal)\.upstream_|zone\.[^.]+\.[^.]+\.upstream_|",
     r"assignment_|bind_errors$|circuit_breakers\.|client_ssl_socket_factory\.|default\.total_match_count$|",
