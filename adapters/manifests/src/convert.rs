@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bowline_mesh::{
-    Hostname, Namespace, Object, ObjectKey, Problem, RegistrySettings, Source, Spec,
+    Hostname, Kind, Namespace, Object, ObjectKey, Problem, RegistrySettings, Source, Spec,
 };
 
 use crate::{
@@ -73,6 +73,36 @@ pub(crate) fn object_key(name: &ManifestName, settings: &RegistrySettings) -> Op
         namespace: name.namespace.clone()?,
         name: object_name(name.kind, &name.name),
     })
+}
+
+/// The objects that a manifest may become, whatever it says.
+pub(crate) fn object_keys(name: &ManifestName, settings: &RegistrySettings) -> Vec<ObjectKey> {
+    let Some(key) = object_key(name, settings) else {
+        return Vec::new();
+    };
+    match name.kind {
+        ManifestKind::Service => {
+            let external = ObjectKey {
+                kind: Kind::Endpoints,
+                name: external_name(&name.name),
+                ..key.clone()
+            };
+            vec![key, external]
+        }
+        ManifestKind::Namespace
+        | ManifestKind::EndpointSlice
+        | ManifestKind::GatewayClass
+        | ManifestKind::Gateway
+        | ManifestKind::ReferenceGrant
+        | ManifestKind::HttpRoute
+        | ManifestKind::TlsRoute
+        | ManifestKind::TcpRoute => vec![key],
+    }
+}
+
+/// The name of a Service's own endpoints: an EndpointSlice may have the name of the service, and `:` is in no name of Kubernetes.
+pub(crate) fn external_name(service: &str) -> Arc<str> {
+    format!("{service}:external").into()
 }
 
 /// The two kinds that become stream routes may have objects of the same name. `:` is in no name of Kubernetes.

@@ -1,5 +1,7 @@
 //! From files to one event: what changed since the last time, with what was last good in the place of what is wrong now. Pure.
 
+mod told;
+
 use std::{
     collections::{BTreeMap, btree_map},
     sync::Arc,
@@ -7,7 +9,7 @@ use std::{
 
 use bowline_document::files::{FileError, Reading};
 use bowline_mesh::{
-    Change, Code, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Severity, Source,
+    Code, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Severity, Source,
 };
 
 use crate::{
@@ -15,21 +17,32 @@ use crate::{
     file::{self, Contents, Entry},
 };
 
+use told::{Told, as_told, change};
+
 /// What is known from earlier readings. It begins empty.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     files: BTreeMap<Arc<str>, Arc<KnownFile>>,
     references: References,
     manifests: BTreeMap<ManifestName, Arc<KnownManifest>>,
+    /// Objects from before the start that nothing has yet replaced.
+    restored: BTreeMap<ObjectKey, Object>,
     /// What the mesh was told last; `None` before it was told anything.
     told: Option<Told>,
 }
 
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Told {
-    objects: BTreeMap<ObjectKey, Object>,
-    problems: Vec<Problem>,
-    failing: Option<String>,
+impl State {
+    /// What was known before the start: the objects that the mesh last had from this registry. They are the last good versions of
+    /// objects and files that cannot be read now.
+    pub fn restored(objects: Vec<Object>) -> Self {
+        let objects = objects.into_iter();
+        Self {
+            restored: objects
+                .map(|object| (object.key().clone(), object))
+                .collect(),
+            ..Self::default()
+        }
+    }
 }
 
 /// A file as it was last read.
@@ -39,6 +52,8 @@ struct KnownFile {
     content: Option<Arc<[u8]>>,
     /// What it said when it was last good.
     contents: Contents,
+    /// Whether it ever was.
+    was_good: bool,
     /// Why it is not good now.
     problem: Option<Problem>,
 }
@@ -81,16 +96,22 @@ pub fn read(
             .values()
             .flat_map(|known| known.problems.iter().cloned()),
     );
+    let restored = still_restored(previous, &files, &manifests, settings);
     let objects = manifests.values().flat_map(|known| &known.objects);
+    let objects = objects.chain(restored.values());
     let told = Told {
         objects: objects
-            .map(|object| (object.key().clone(), object.clone()))
+            .map(|object| {
+                (
+                    object.key().clone(),
+                    as_told(object, previous.told.as_ref()),
+                )
+            })
             .collect(),
         problems,
         failing: failing(&reading.errors),
     };
-    let change = change(previous.told.as_ref(), &told);
-    let event = change.map(|change| RegistryEvent {
+    let event = change(previous.told.as_ref(), &told).map(|change| RegistryEvent {
         registry: settings.id.clone(),
         change,
         problems: told.problems.clone(),
@@ -104,6 +125,11 @@ pub fn read(
         files,
         references,
         manifests,
+        // Until the first complete reading nothing is known to be gone.
+        restored: match told {
+            Some(_) => restored,
+            None => previous.restored.clone(),
+        },
         told,
     };
     (state, event)
@@ -125,31 +151,37 @@ fn files(
             (Some(known), _) => known.clone(),
             (None, Ok(content)) => {
                 let parsed = file::parse(&file.path, content, settings);
-                let (contents, problem) = match parsed {
-                    Ok(contents) => (contents, None),
-                    Err(problem) => (last_good(known), Some(*problem)),
-                };
-                Arc::new(KnownFile {
-                    content: Some(content.clone()),
-                    contents,
-                    problem,
-                })
+                let content = Some(content.clone());
+                match parsed {
+                    Ok(contents) => Arc::new(KnownFile {
+                        content,
+                        contents,
+                        was_good: true,
+                        problem: None,
+                    }),
+                    Err(problem) => Arc::new(last_good(known, content, *problem)),
+                }
             }
-            (None, Err(error)) => Arc::new(KnownFile {
-                content: None,
-                contents: last_good(known),
-                problem: Some(file::unreadable(error)),
-            }),
+            (None, Err(error)) => Arc::new(last_good(known, None, file::unreadable(error))),
         };
         files.insert(file.path.clone(), file_now);
     }
     files
 }
 
-fn last_good(known: Option<&Arc<KnownFile>>) -> Contents {
-    known
-        .map(|known| known.contents.clone())
-        .unwrap_or_default()
+fn last_good(
+    known: Option<&Arc<KnownFile>>,
+    content: Option<Arc<[u8]>>,
+    problem: Problem,
+) -> KnownFile {
+    KnownFile {
+        content,
+        contents: known
+            .map(|known| known.contents.clone())
+            .unwrap_or_default(),
+        was_good: known.is_some_and(|known| known.was_good),
+        problem: Some(problem),
+    }
 }
 
 /// The objects by name. Of several with one name the first counts.
@@ -267,35 +299,37 @@ fn converted(entry: &Arc<Entry>, last_good: Option<Good>, context: Context<'_>) 
     }
 }
 
+/// What is kept from before the start: objects that are wrong now, and those of files that are wrong now and have not been good
+/// since.
+fn still_restored(
+    previous: &State,
+    files: &BTreeMap<Arc<str>, Arc<KnownFile>>,
+    manifests: &BTreeMap<ManifestName, Arc<KnownManifest>>,
+    settings: &RegistrySettings,
+) -> BTreeMap<ObjectKey, Object> {
+    if previous.restored.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut written: BTreeMap<ObjectKey, &KnownManifest> = BTreeMap::new();
+    for (name, known) in manifests {
+        let keys = convert::object_keys(name, settings);
+        written.extend(keys.into_iter().map(|key| (key, &**known)));
+    }
+    let is_kept = |object: &Object| match written.get(object.key()) {
+        Some(known) => known.good.is_none(),
+        None => files
+            .get(&object.source.place)
+            .is_some_and(|file| file.problem.is_some() && !file.was_good),
+    };
+    let kept = previous
+        .restored
+        .iter()
+        .filter(|(_, object)| is_kept(object));
+    kept.map(|(key, object)| (key.clone(), object.clone()))
+        .collect()
+}
+
 fn failing(errors: &[FileError]) -> Option<String> {
     let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
     (!errors.is_empty()).then(|| errors.join("; "))
-}
-
-fn change(before: Option<&Told>, now: &Told) -> Option<Change> {
-    let Some(before) = before else {
-        return Some(match &now.failing {
-            Some(error) => Change::Failing {
-                error: error.clone(),
-            },
-            None => Change::Replace(now.objects.values().cloned().collect()),
-        });
-    };
-    let changed = now
-        .objects
-        .iter()
-        .filter(|(key, object)| before.objects.get(key) != Some(object));
-    let upserts: Vec<Object> = changed.map(|(_, object)| object.clone()).collect();
-    let gone = before
-        .objects
-        .keys()
-        .filter(|key| !now.objects.contains_key(key));
-    let removes: Vec<ObjectKey> = gone.cloned().collect();
-    match &now.failing {
-        _ if before == now => None,
-        Some(error) if upserts.is_empty() && removes.is_empty() => Some(Change::Failing {
-            error: error.clone(),
-        }),
-        _ => Some(Change::Update { upserts, removes }),
-    }
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::{
     Metadata,
-    convert::Scope,
+    convert::{self, Scope},
     metadata::{Present, null_is_default, shortened},
     report::{Field, Report},
 };
@@ -271,7 +271,6 @@ fn external_endpoint(
             identity: None,
         }],
     };
-    // An EndpointSlice may have the name of the service; ':' is in no name of Kubernetes.
-    let name = format!("{}:external", scope.name).into();
+    let name = convert::external_name(scope.name);
     scope.object_named(name, Spec::Endpoints(Arc::new(group)))
 }

@@ -6,7 +6,7 @@ use bowline_document::{
     Limits,
     files::{FileSet, Pace, Watch},
 };
-use bowline_mesh::{Change, RegistryEvent, RegistrySettings};
+use bowline_mesh::{Change, Object, RegistryEvent, RegistrySettings};
 use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -19,12 +19,17 @@ pub struct Manifests {
     pub settings: RegistrySettings,
     /// Files, and directories that are read recursively.
     pub paths: Vec<PathBuf>,
+    /// What the mesh last had from them before the start. What cannot be read now stays as it is there.
+    pub last_good: Vec<Object>,
+    /// How soon changes are seen where the system does not announce them.
+    pub pace: Pace,
 }
 
 impl Manifests {
     /// Reads everything once, without watching.
     pub fn load(&self) -> RegistryEvent {
-        let (_, event) = read(&self.files().read(), &State::default(), &self.settings);
+        let previous = State::restored(self.last_good.clone());
+        let (_, event) = read(&self.files().read(), &previous, &self.settings);
         event.unwrap_or_else(|| RegistryEvent {
             registry: self.settings.id.clone(),
             change: Change::Replace(Vec::new()),
@@ -38,9 +43,9 @@ impl Manifests {
     }
 
     async fn watch(self, events: mpsc::Sender<RegistryEvent>) {
-        let mut watch = Watch::new(self.files(), Pace::default());
+        let mut watch = Watch::new(self.files(), self.pace);
         let settings = Arc::new(self.settings);
-        let mut state = Arc::new(State::default());
+        let mut state = Arc::new(State::restored(self.last_good));
         loop {
             let reading = watch.next().await;
             let (previous, theirs) = (state.clone(), settings.clone());

@@ -25,3 +25,13 @@ fn each_case_becomes_what_is_written_beside_it() {
         settings.bind(|| insta::assert_snapshot!(name, event));
     }
 }
+
+#[test]
+fn the_example_in_the_readme_has_no_problems() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("# policies/shop.yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let event = crate::first_event(example.as_bytes());
+    assert_eq!(event.problems, []);
+    assert_eq!(crate::text::event(&event).matches("manifests: ").count(), 4);
+}

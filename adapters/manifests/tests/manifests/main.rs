@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod cases;
+mod contract;
 mod incremental;
 mod reading;
 mod text;

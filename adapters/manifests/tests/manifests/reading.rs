@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bowline_document::files::{File, FileError, FileErrorKind, Reading};
 use bowline_manifests::{State, read};
+use bowline_mesh::Change;
 use proptest::prelude::*;
 
 use crate::{reading, settings, text};
@@ -227,6 +228,63 @@ fn a_file_that_becomes_unreadable_or_too_large_keeps_what_it_last_said() {
         );
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+#[test]
+fn what_is_wrong_at_the_start_is_as_it_was_before() {
+    let gone = CART.replace("cart", "gone");
+    let moved = CART.replace("cart", "moved");
+    let external = "apiVersion: v1\nkind: Service\nmetadata: {name: ext}\nspec: {type: ExternalName, externalName: a.example, ports: [{port: 80}]}\n";
+    let before = [
+        ("a.yaml", CART),
+        ("b.yaml", DB),
+        ("c.yaml", &gone),
+        ("d.yaml", external),
+        ("e.yaml", &moved),
+    ];
+    let before = before.map(|(path, text)| (path, text.as_bytes()));
+    let (_, event) = read(&reading(&before), &State::default(), &settings());
+    let Some(Change::Replace(objects)) = event.map(|event| event.change) else {
+        panic!("the first event has everything");
+    };
+    let mut registry = Registry {
+        state: State::restored(objects),
+    };
+    let invalid = CART.replace("80", "0");
+    let invalid_external = external.replace("a.example", "a..b");
+    let said = registry.reads(&[
+        ("a.yaml", &invalid),
+        ("b.yaml", "kind: ["),
+        ("d.yaml", &invalid_external),
+        ("e.yaml", DB),
+    ]);
+    let names: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("manifests: "))
+        .collect();
+    let expected = [
+        "service default/cart (a.yaml:1)",
+        "service default/db (e.yaml:1)",
+        "service default/ext (d.yaml:1)",
+        "endpoints default/ext:external (d.yaml:1)",
+    ];
+    assert_eq!(names, expected, "{said}");
+    let said = registry.reads(&[("b.yaml", DB)]);
+    for name in [
+        "service default/cart",
+        "service default/ext",
+        "endpoints default/ext:external",
+    ] {
+        assert!(
+            said.contains(&format!("removed manifests: {name}\n")),
+            "{said}"
+        );
+    }
+    let said = registry.reads(&[("b.yaml", DB), ("a.yaml", &invalid)]);
+    assert!(
+        !said.contains("cart.default"),
+        "it was taken away before: {said}"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{fs, time::Duration};
 
+use bowline_document::files::Pace;
 use bowline_manifests::Manifests;
 use bowline_mesh::{Change, RegistryEvent};
 use tokio::{sync::mpsc, time::timeout};
@@ -32,6 +33,8 @@ async fn changes_of_files_become_events_until_the_registry_is_told_to_end() {
     let manifests = Manifests {
         settings: settings(),
         paths: vec![directory.path().to_owned()],
+        last_good: Vec::new(),
+        pace: Pace::default(),
     };
     let (sender, mut events) = mpsc::channel(1);
     let shutdown = CancellationToken::new();
@@ -68,6 +71,8 @@ fn files_can_be_read_once_without_watching() {
         let manifests = Manifests {
             settings: settings(),
             paths: vec![path],
+            last_good: Vec::new(),
+            pace: Pace::default(),
         };
         text::event(&manifests.load())
     };
