@@ -34,13 +34,16 @@ const PORT: u16 = 15053;
 const TTL_SECONDS: u64 = 30;
 
 /// One name in the table, as a field of it.
+///
+/// It has an IPv6 form of the same address too (`::ffff:240.0.0.1`, which Linux connects to by IPv4). Without it Envoy asks others for
+/// the AAAA record, they say that there is no such name, and musl (Alpine) believes them over the A record.
 pub(crate) fn entry(name: &str, address: Ipv4Addr) -> Bytes {
     let domain = dns_table::DnsVirtualDomain {
         name: name.to_owned(),
         endpoint: Some(dns_table::DnsEndpoint {
             endpoint_config: Some(dns_table::dns_endpoint::EndpointConfig::AddressList(
                 dns_table::AddressList {
-                    address: vec![address.to_string()],
+                    address: vec![address.to_string(), address.to_ipv6_mapped().to_string()],
                 },
             )),
         }),
@@ -111,6 +114,7 @@ fn listener_head() -> Listener {
 fn filter() -> DnsFilterConfig {
     DnsFilterConfig {
         stat_prefix: "dns".to_owned(),
+        case_insensitive: true,
         client_config: Some(ClientContextConfig {
             resolver_timeout: Some(duration(std::time::Duration::from_secs(5))),
             // Without resolvers of its own it asks those of /etc/resolv.conf.

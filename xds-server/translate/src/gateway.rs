@@ -218,7 +218,7 @@ fn http(port: u16, listeners: &[&ListenerView], problems: &mut Vec<Problem>) -> 
         Some(VirtualHost {
             name: format!("{}:{port}", host),
             domains: vec![host.to_string()],
-            routes: route::routes(candidates, Parent::Gateway, problems),
+            routes: route::routes(candidates, Parent::Gateway { port }, problems),
             retry_policy: Some(retry::outbound(None)),
             ..VirtualHost::default()
         })

@@ -4,6 +4,7 @@ mod action;
 mod headers;
 mod matching;
 mod path;
+mod redirect;
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -31,7 +32,8 @@ pub(crate) struct Candidate<'a> {
 /// Who has attached the routes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parent {
-    Gateway,
+    /// A gateway's listeners on a port.
+    Gateway { port: u16 },
     /// Callers put routes of their own before the service's, on purpose.
     Service,
 }
@@ -78,7 +80,7 @@ pub(crate) fn routes<'a>(
     report_shadowed(&entries, parent, problems);
     entries
         .iter()
-        .filter_map(|entry| translate(entry, problems))
+        .filter_map(|entry| translate(entry, parent, problems))
         .collect()
 }
 
@@ -136,7 +138,7 @@ fn report_shadowed(entries: &[Entry<'_>], parent: Parent, problems: &mut Vec<Pro
     }
 }
 
-fn translate(entry: &Entry<'_>, problems: &mut Vec<Problem>) -> Option<Route> {
+fn translate(entry: &Entry<'_>, parent: Parent, problems: &mut Vec<Problem>) -> Option<Route> {
     let Entry {
         view,
         host_rank: _,
@@ -189,7 +191,7 @@ fn translate(entry: &Entry<'_>, problems: &mut Vec<Problem>) -> Option<Route> {
         route.response_headers_to_add,
         route.response_headers_to_remove,
     ) = (response.add, response.remove);
-    let made = action::action(rule, &matching.path, &mut refused);
+    let made = action::action(rule, &matching.path, parent, &mut refused);
     route.action = Some(made.action);
     for why in refused {
         complain(

@@ -2,22 +2,18 @@
 
 use std::time::Duration;
 
-use bowline_mesh::{
-    Backend, Destination, Hostname, HttpAction, HttpRule, PathMatch, Redirect, RedirectScheme,
-    Rewrite, Timeouts,
-};
+use bowline_mesh::{Backend, Destination, HttpAction, HttpRule, PathMatch, Rewrite, Timeouts};
 use bowline_proto::{
     duration,
     envoy::config::route::v3::{
-        RedirectAction, RouteAction, WeightedCluster, redirect_action, route, route_action,
-        weighted_cluster::ClusterWeight,
+        RouteAction, WeightedCluster, route, route_action, weighted_cluster::ClusterWeight,
     },
 };
 
 use super::{
-    direct_response,
-    headers::{self, is_value},
+    Parent, direct_response, headers,
     path::{EnvoyPathChange, path_change},
+    redirect::redirect_action,
 };
 use crate::{name, retry};
 
@@ -27,10 +23,15 @@ pub(super) struct Made {
     pub(super) no_weight: Option<&'static str>,
 }
 
-pub(super) fn action(rule: &HttpRule, path: &PathMatch, refused: &mut Vec<String>) -> Made {
+pub(super) fn action(
+    rule: &HttpRule,
+    path: &PathMatch,
+    parent: Parent,
+    refused: &mut Vec<String>,
+) -> Made {
     match &rule.action {
         HttpAction::Redirect(redirect) => Made {
-            action: route::Action::Redirect(redirect_action(redirect, path, refused)),
+            action: route::Action::Redirect(redirect_action(redirect, path, parent, refused)),
             no_weight: None,
         },
         HttpAction::Forward { backends, rewrite } => match clusters(backends, refused) {
@@ -70,8 +71,9 @@ fn forward(specifier: route_action::ClusterSpecifier, timeouts: &Timeouts) -> Ro
         timeout: Some(duration(request.unwrap_or(Duration::ZERO))),
         // Other routes have that of their virtual host.
         retry_policy: backend_request.map(|timeout| retry::outbound(Some(timeout))),
-        // A gRPC client says by `grpc-timeout` how long it waits; 0 means that it is believed.
-        max_stream_duration: Some(route_action::MaxStreamDuration {
+        // A gRPC client says by `grpc-timeout` how long it waits; 0 means that it is believed. Only without a timeout of the route:
+        // Envoy does not look at `timeout` where this message is there (FilterUtility::finalTimeout).
+        max_stream_duration: request.is_none().then(|| route_action::MaxStreamDuration {
             grpc_timeout_header_max: Some(duration(Duration::ZERO)),
             ..route_action::MaxStreamDuration::default()
         }),
@@ -170,62 +172,4 @@ fn rewrite_action(
         Some(Ok(Some(EnvoyPathChange::Regex(regex)))) => action.regex_rewrite = Some(regex),
         Some(Err(why)) => refused.push(why),
     }
-}
-
-fn redirect_action(
-    redirect: &Redirect,
-    matched: &PathMatch,
-    refused: &mut Vec<String>,
-) -> RedirectAction {
-    use redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
-    let Redirect {
-        scheme,
-        host,
-        port,
-        path,
-        status,
-    } = redirect;
-    let usual_port = scheme.map(|scheme| match scheme {
-        RedirectScheme::Http => 80,
-        RedirectScheme::Https => 443,
-    });
-    let mut action = RedirectAction {
-        host_redirect: host.as_ref().map(Hostname::to_string).unwrap_or_default(),
-        port_redirect: port.or(usual_port).unwrap_or_default().into(),
-        scheme_rewrite_specifier: scheme.map(|scheme| {
-            SchemeRewriteSpecifier::SchemeRedirect(match scheme {
-                RedirectScheme::Http => "http".to_owned(),
-                RedirectScheme::Https => "https".to_owned(),
-            })
-        }),
-        ..RedirectAction::default()
-    };
-    action.set_response_code(match status {
-        301 => RedirectResponseCode::MovedPermanently,
-        303 => RedirectResponseCode::SeeOther,
-        307 => RedirectResponseCode::TemporaryRedirect,
-        308 => RedirectResponseCode::PermanentRedirect,
-        _ => RedirectResponseCode::Found,
-    });
-    let change = match path {
-        None => None,
-        Some(bowline_mesh::PathChange::Full(path)) if is_value(path) => {
-            Some(PathRewriteSpecifier::PathRedirect(path.to_string()))
-        }
-        Some(change) => match path_change(change, matched) {
-            Ok(Some(EnvoyPathChange::Prefix(prefix))) => {
-                Some(PathRewriteSpecifier::PrefixRewrite(prefix))
-            }
-            Ok(Some(EnvoyPathChange::Regex(regex))) => {
-                Some(PathRewriteSpecifier::RegexRewrite(regex))
-            }
-            Ok(None) => None,
-            Err(why) => {
-                refused.push(why);
-                None
-            }
-        },
-    };
-    action.path_rewrite_specifier = change;
-    action
 }

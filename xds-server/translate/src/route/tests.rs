@@ -28,7 +28,7 @@ fn view(name: &str, rules: Vec<HttpRule>) -> RouteView {
 fn check(views: &[RouteView]) -> (Vec<Value>, Vec<Code>) {
     let mut problems = Vec::new();
     let candidates = views.iter().map(|view| Candidate { view, host_rank: 0 });
-    let routes = routes(candidates, Parent::Gateway, &mut problems);
+    let routes = routes(candidates, Parent::Gateway { port: 80 }, &mut problems);
     let host = VirtualHost {
         routes,
         ..VirtualHost::default()
@@ -275,33 +275,61 @@ fn a_prefix_cannot_be_replaced_where_none_is_matched() {
 }
 
 #[test]
-fn redirects_go_to_the_usual_port_of_a_new_scheme() {
-    let redirect = |scheme, port| {
-        HttpAction::Redirect(Redirect {
+fn a_redirect_says_a_port_only_where_it_must() {
+    use RedirectScheme::{Http, Https};
+    let port = |listener, scheme, host: Option<&str>, port| {
+        let redirect = Redirect {
             scheme,
-            host: Some("example.com".parse().unwrap()),
+            host: host.map(|host| host.parse().unwrap()),
             port,
-            path: Some(PathChange::Prefix("/x".into())),
-            status: 308,
-        })
+            path: None,
+            status: 302,
+        };
+        let view = view("r", vec![rule(Vec::new(), HttpAction::Redirect(redirect))]);
+        let parent = Parent::Gateway { port: listener };
+        let routes = routes(
+            [Candidate {
+                view: &view,
+                host_rank: 0,
+            }],
+            parent,
+            &mut Vec::new(),
+        );
+        match routes[0].action.clone() {
+            Some(route::Action::Redirect(redirect)) => redirect.port_redirect,
+            other => panic!("{other:?}"),
+        }
     };
+    let other = Some("other.example");
+    assert_eq!(port(80, Some(Https), None, None), 0);
+    assert_eq!(port(80, Some(Https), other, None), 0);
+    assert_eq!(port(8080, Some(Https), other, None), 0);
+    // The Host may be `example.com:8080`, which https does not listen on.
+    assert_eq!(port(8080, Some(Https), None, None), 443);
+    assert_eq!(port(8080, Some(Http), None, Some(80)), 80);
+    assert_eq!(port(8080, None, other, None), 8080);
+    assert_eq!(port(8080, None, None, None), 0);
+    assert_eq!(port(80, Some(Http), other, Some(443)), 443);
+    assert_eq!(port(80, None, None, Some(9000)), 9000);
+}
+
+#[test]
+fn a_redirect_has_its_status_and_path() {
+    let redirect = HttpAction::Redirect(Redirect {
+        scheme: Some(RedirectScheme::Https),
+        host: Some("example.com".parse().unwrap()),
+        port: None,
+        path: Some(PathChange::Prefix("/x".into())),
+        status: 308,
+    });
     assert_eq!(
-        route_of(redirect(Some(RedirectScheme::Https), None))["redirect"],
+        route_of(redirect)["redirect"],
         json!({
             "host_redirect": "example.com",
-            "port_redirect": 443,
             "scheme_redirect": "https",
             "prefix_rewrite": "/x",
             "response_code": "PERMANENT_REDIRECT",
         })
-    );
-    assert_eq!(
-        route_of(redirect(None, Some(8080)))["redirect"]["port_redirect"],
-        8080
-    );
-    assert_eq!(
-        route_of(redirect(None, None))["redirect"]["port_redirect"],
-        Value::Null
     );
 }
 
