@@ -2,7 +2,6 @@
 
 use bowline_ads::{Opened, Peer, ProxyDescription, Refusal, Source};
 use bowline_proto::envoy::config::core::v3::Node;
-use tracing::warn;
 
 use crate::{
     node::{self, NodeError},
@@ -25,15 +24,13 @@ impl MeshSource {
 impl Source for MeshSource {
     async fn open(&self, node: &Node, peer: &Peer) -> Result<Opened, Refusal> {
         let mesh = self.pipeline.mesh();
-        let proxy = node::proxy(node, peer.identity.as_ref(), &mesh).map_err(|error| {
-            warn!(peer = %peer.address, %error, "a proxy is refused");
-            match error {
+        let proxy =
+            node::proxy(node, peer.identity.as_ref(), &mesh).map_err(|error| match error {
                 NodeError::NoId | NodeError::Invalid { .. } => {
                     Refusal::InvalidArgument(error.to_string())
                 }
                 NodeError::NotProven { .. } => Refusal::PermissionDenied(error.to_string()),
-            }
-        })?;
+            })?;
         let description = ProxyDescription {
             id: proxy.id.clone(),
             role: proxy.role.to_string().into(),
