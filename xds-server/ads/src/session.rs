@@ -5,13 +5,17 @@
 
 mod delta;
 mod gate;
+mod lingering;
 mod outstanding;
 mod protocol;
+mod received;
 mod sotw;
 mod stage;
 #[cfg(test)]
 mod tests;
 mod track;
+mod verdict;
+mod work;
 
 use std::{
     borrow::Cow,
@@ -26,16 +30,19 @@ use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 pub use self::protocol::Variant;
 pub(crate) use self::{
     delta::Delta,
-    outstanding::Verdict,
     protocol::{Header, Protocol},
+    received::{Current, EmptyRequests, Received, RequestError},
     sotw::StateOfTheWorld,
+    verdict::Verdict,
 };
 use self::{
     gate::{Gate, Role, is_gating},
-    outstanding::{Outstanding, named_in, suspects},
+    outstanding::{Outstanding, suspects},
     protocol::{Draft, Order},
     stage::Stage,
-    track::{Context, Overdue, Track},
+    track::Track,
+    verdict::judge,
+    work::{Context, Overdue},
 };
 use crate::{names::NameTable, response::Response, settings::Settings, subscription::Subscription};
 
@@ -52,56 +59,6 @@ pub(crate) struct Session<P> {
     /// Answers to requests for types that nobody serves.
     denials: VecDeque<Response>,
     protocol: PhantomData<P>,
-}
-
-/// What this client means by a first request without names, for the types where that can mean everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EmptyRequests {
-    /// Everything, as Envoy does.
-    MeanAll,
-    /// Nothing, as gRPC does.
-    MeanNothing,
-}
-
-/// What a request turned out to be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    /// For a type that nobody serves.
-    Unserved,
-    /// For an earlier response, and of no effect.
-    Outdated(ResourceType),
-    Current(Current),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Current {
-    pub(crate) resource_type: ResourceType,
-    pub(crate) verdict: Option<Verdict>,
-    /// It acknowledges or rejects something that is not the newest response.
-    pub(crate) has_stale_nonce: bool,
-    pub(crate) names: usize,
-    pub(crate) has_wildcard: bool,
-}
-
-/// A request that ends the stream.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RequestError {
-    #[error("a request on an aggregated stream needs a type_url")]
-    NoType,
-    #[error("more than {max} names of {resource_type} are subscribed on one stream")]
-    TooManyNames {
-        resource_type: ResourceType,
-        max: usize,
-    },
-}
-
-impl From<RequestError> for tonic::Status {
-    fn from(error: RequestError) -> Self {
-        match &error {
-            RequestError::NoType => Self::invalid_argument(error.to_string()),
-            RequestError::TooManyNames { .. } => Self::resource_exhausted(error.to_string()),
-        }
-    }
 }
 
 impl<P: Protocol> Session<P> {
@@ -423,58 +380,5 @@ impl<P: Protocol> Session<P> {
                 None => {}
             }
         }
-    }
-}
-
-/// What a request says about the response that it names, and whether it names one that is not outstanding.
-fn judge<P: Protocol>(
-    track: &mut Track,
-    header: Header,
-    interest: &P::Interest,
-    now: Instant,
-) -> (Option<Verdict>, bool) {
-    let Some(last) = track.last_nonce.filter(|_| !header.nonce.is_empty()) else {
-        // Nothing was sent yet: a nonce can only be from an earlier stream.
-        return (None, false);
-    };
-    let nonce: Option<u64> = header.nonce.parse().ok();
-    let is_of =
-        |outstanding: &mut Outstanding| nonce.is_some_and(|nonce| outstanding.has_nonce(nonce));
-    let Some(outstanding) = track.outstanding.take_if(is_of) else {
-        return (None, nonce != Some(last));
-    };
-    let is_complete = nonce == Some(outstanding.last_nonce) && !track.is_unfinished;
-    let verdict = match header.rejection {
-        Some(message) => Some(Verdict::Rejected {
-            version: outstanding.version,
-            suspects: blamed(track, &outstanding, &message),
-            message,
-        }),
-        None if is_complete && P::is_accepted(interest, outstanding.version) => {
-            Some(Verdict::Acknowledged {
-                version: outstanding.version,
-                generation: outstanding.generation,
-                waited: now.saturating_duration_since(outstanding.sent_at),
-            })
-        }
-        None => None,
-    };
-    if !is_complete {
-        track.outstanding = Some(outstanding);
-    }
-    (verdict, false)
-}
-
-/// Which resources a rejection may be about.
-fn blamed(track: &Track, outstanding: &Outstanding, message: &str) -> Vec<Resource> {
-    let sent = track.sent.iter().flat_map(|stage| {
-        let members = stage.snapshot.members(track.resource_type);
-        members.filter(|resource| track.subscription.covers(resource.name()))
-    });
-    let named = named_in(message, sent);
-    if named.is_empty() {
-        outstanding.suspects.clone()
-    } else {
-        named
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bowline_proto::envoy::config::core::v3::Node;
-use bowline_snapshot::SnapshotReceiver;
+use bowline_snapshot::{PublisherClosed, SnapshotReceiver};
 use futures_util::{Stream, stream::unfold};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -179,6 +179,12 @@ impl<P: Protocol> Running<P> {
             if server.shutdown.is_cancelled() {
                 return Err(shutting_down());
             }
+            // A client that was slow to read gets what is newest now.
+            tokio::select! {
+                biased;
+                changed = self.snapshots.changed() => self.follow(changed)?,
+                () = ready(()) => {}
+            }
             if let Some(response) = self.session.next(clock()) {
                 self.note_sent(&response, server);
                 return Ok(Some(response));
@@ -209,13 +215,15 @@ impl<P: Protocol> Running<P> {
             biased;
             () = server.shutdown.cancelled() => Err(shutting_down()),
             request = self.requests.message() => Ok(Some(request)),
-            changed = self.snapshots.changed() => {
-                changed.map_err(|error| Status::unavailable(error.to_string()))?;
-                self.take_snapshot();
-                Ok(None)
-            }
+            changed = self.snapshots.changed() => self.follow(changed).map(|()| None),
             () = &mut deadline => Ok(None),
         }
+    }
+
+    fn follow(&mut self, changed: Result<(), PublisherClosed>) -> Result<(), Status> {
+        changed.map_err(|error| Status::unavailable(error.to_string()))?;
+        self.take_snapshot();
+        Ok(())
     }
 
     fn take_snapshot(&mut self) {

@@ -9,7 +9,8 @@ use bytes::BufMut;
 use super::{
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
-    track::{Context, Held, Removals, Track, Work},
+    track::{Held, Track},
+    work::{Context, Removals, Work},
 };
 use crate::{
     names::NameTable,

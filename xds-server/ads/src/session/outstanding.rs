@@ -1,11 +1,11 @@
 //! A response that waits for its acknowledgement.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bowline_snapshot::{Resource, Version};
 
 /// Resources that are kept to tell which ones a rejection may be about.
-const SUSPECTS_MAX: usize = 16;
+pub(crate) const SUSPECTS_MAX: usize = 16;
 
 /// What was sent last of one type. A response that was split counts as one.
 #[derive(Debug)]
@@ -23,22 +23,6 @@ pub(crate) struct Outstanding {
     pub(crate) settled_before: u64,
     /// Some of what was new in it.
     pub(crate) suspects: Vec<Resource>,
-}
-
-/// What a client answered to a response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Acknowledged {
-        version: Version,
-        generation: u64,
-        waited: Duration,
-    },
-    Rejected {
-        version: Version,
-        message: String,
-        /// Those that the message names; where it names none, some of those that were new in the response.
-        suspects: Vec<Resource>,
-    },
 }
 
 impl Outstanding {
@@ -85,55 +69,4 @@ impl Outstanding {
 /// Keeps a few of the resources of a response.
 pub(crate) fn suspects(resources: &[Resource]) -> Vec<Resource> {
     resources.iter().take(SUSPECTS_MAX).cloned().collect()
-}
-
-/// Those of the resources that a rejection's text names. The text is for people: this only helps them to look in the right place.
-pub(crate) fn named_in<'a>(
-    message: &str,
-    resources: impl Iterator<Item = &'a Resource>,
-) -> Vec<Resource> {
-    resources
-        .filter(|resource| mentions(message, resource.name()))
-        .take(SUSPECTS_MAX)
-        .cloned()
-        .collect()
-}
-
-/// Whether a text contains a name, and not only as a piece of a longer one.
-fn mentions(text: &str, name: &str) -> bool {
-    let is_part = |character: char| character.is_alphanumeric() || "-_.|/".contains(character);
-    !name.is_empty()
-        && text.match_indices(name).any(|(at, _)| {
-            let before = text.get(..at).and_then(|text| text.chars().next_back());
-            let after = text.get(at + name.len()..).unwrap_or_default();
-            let mut after = after.chars();
-            // A sentence may end behind the name.
-            let ends = match after.next() {
-                Some('.') => !after.next().is_some_and(is_part),
-                Some(character) => !is_part(character),
-                None => true,
-            };
-            !before.is_some_and(is_part) && ends
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_found_in_envoys_message_and_not_as_part_of_another() {
-        let message = "Error adding/updating cluster(s) outbound|80||cart.shop.svc: no such type, 'web-2'. See a.b.";
-        for (name, expected) in [
-            ("outbound|80||cart.shop.svc", true),
-            ("web-2", true),
-            ("a.b", true),
-            ("cart.shop.svc", false),
-            ("web", false),
-            ("clus", false),
-            ("", false),
-        ] {
-            assert_eq!(mentions(message, name), expected, "{name}");
-        }
-    }
 }

@@ -7,7 +7,10 @@ use bowline_snapshot::{Resource, ResourceType, Version};
 use bytes::BufMut;
 use serde::Serialize;
 
-use super::track::{Context, Held, Removals, Track, Work};
+use super::{
+    track::{Held, Track},
+    work::{Context, Removals, Work},
+};
 use crate::{names::NameTable, response::Response};
 
 /// The variants of the aggregated discovery service.

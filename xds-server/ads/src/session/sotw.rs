@@ -9,7 +9,8 @@ use bytes::BufMut;
 use super::{
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
-    track::{Context, Held, Removals, Track, Work},
+    track::{Held, Track},
+    work::{Context, Removals, Work},
 };
 use crate::{names::NameTable, response::Response, subscription::WildcardChange, wire};
 
@@ -125,7 +126,7 @@ fn everything(track: &Track, snapshot: &Snapshot) -> Vec<Resource> {
     let names = track.subscription.names().iter();
     let mut resources: Vec<_> = names
         .filter_map(|name| snapshot.get(resource_type, name))
-        .chain(track.lingering_resources())
+        .chain(track.lingering.sent())
         .cloned()
         .collect();
     if track.subscription.has_wildcard() {
@@ -139,7 +140,7 @@ fn everything(track: &Track, snapshot: &Snapshot) -> Vec<Resource> {
 
 /// The version of the whole type, with what lingers: a client that reconnects with exactly the snapshot's version holds nothing else.
 fn version(track: &Track, snapshot: &Snapshot) -> Version {
-    track.lingering_resources().fold(
+    track.lingering.sent().fold(
         snapshot.type_version(track.resource_type),
         |version, resource| {
             let lingering = Version::of([resource.name().as_bytes(), b"lingering"]);

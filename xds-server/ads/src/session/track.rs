@@ -6,11 +6,13 @@ use std::{
     time::Instant,
 };
 
-use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
+use bowline_snapshot::{Resource, ResourceType, Snapshot};
 
 use super::{
+    lingering::Lingering,
     outstanding::Outstanding,
     stage::{Stage, changed_names},
+    work::{Context, Removals, Work},
 };
 use crate::subscription::{Change, Subscription, WildcardChange};
 
@@ -27,7 +29,7 @@ pub(crate) struct Track {
     /// Names to be answered whether or not they changed.
     pub(crate) owed: Owed,
     /// What is no longer served, and the client is not told yet.
-    pub(crate) lingering: BTreeMap<Arc<str>, Lingering>,
+    pub(crate) lingering: Lingering,
     /// What the client says it holds from an earlier stream. Counts until the first answer.
     pub(crate) held: Held,
     /// Whether it held anything.
@@ -58,74 +60,6 @@ pub(crate) enum Held {
     Each(BTreeMap<String, String>),
 }
 
-/// A resource that is gone, while listeners and routes that the client holds may still refer to it.
-#[derive(Debug)]
-pub(crate) struct Lingering {
-    /// The first stage without it.
-    since: u64,
-    deadline: Instant,
-    source: LingeringSource,
-}
-
-/// What framing, version and lengths add to an entry of a response, at most.
-const ENTRY_BYTES: usize = 64;
-
-#[derive(Debug)]
-enum LingeringSource {
-    /// We sent it on this stream.
-    Sent(Resource),
-    /// The client brought it from an earlier stream.
-    Held,
-}
-
-/// What a track does about names that vanish from the snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Removals {
-    /// The client cannot be told, and drops the resource when nothing refers to it.
-    Untold,
-    /// The client is told at once.
-    Immediate,
-    /// The client is told after the listeners and routes that may refer to it have been replaced.
-    AfterReferrers,
-}
-
-/// What a response is made from.
-pub(crate) struct Context<'a> {
-    /// What is to be served.
-    pub(crate) stage: &'a Stage,
-    /// The newest that there is, which may be ahead of `stage`.
-    pub(crate) newest: &'a Snapshot,
-    /// What the client was last sent of the type that this one's resources belong to: it may be older or newer than `stage`.
-    pub(crate) parents: &'a Snapshot,
-    pub(crate) removals: Removals,
-    /// Up to where listeners and routes are sent and acknowledged; `None` while the stream subscribes to none.
-    pub(crate) referrers_settled: Option<u64>,
-    pub(crate) now: Instant,
-    pub(crate) overdue: Overdue,
-    /// When what begins to linger now has to be gone.
-    pub(crate) linger_until: Instant,
-}
-
-/// What becomes of lingering resources whose time is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Overdue {
-    /// Listeners and routes may still have something to say, which has to come first.
-    Stays,
-    Goes,
-}
-
-/// What has to be said to the client.
-#[derive(Debug, Default)]
-pub(crate) struct Work {
-    /// New or changed, in order of names.
-    pub(crate) upserts: Vec<Resource>,
-    pub(crate) removed: Vec<Arc<str>>,
-    /// Whether a name is among them that the client did not have.
-    pub(crate) introduces: bool,
-    /// Whether a response is due even if nothing is in it.
-    pub(crate) must_answer: bool,
-}
-
 impl Track {
     pub(crate) fn new(resource_type: ResourceType, subscription: Subscription, held: Held) -> Self {
         Self {
@@ -133,7 +67,7 @@ impl Track {
             subscription,
             sent: None,
             owed: Owed::All,
-            lingering: BTreeMap::new(),
+            lingering: Lingering::default(),
             is_reconnected: matches!(&held, Held::Each(versions) if !versions.is_empty()),
             held,
             must_answer: false,
@@ -163,8 +97,7 @@ impl Track {
             }
             WildcardChange::Same | WildcardChange::Dropped => {}
         }
-        self.lingering
-            .retain(|name, _| self.subscription.covers(name));
+        self.lingering.retain(|name| self.subscription.covers(name));
     }
 
     /// Answers a name at the next opportunity, even if it is current.
@@ -212,13 +145,15 @@ impl Track {
         match &self.outstanding {
             // Nothing else can happen before.
             Some(outstanding) if outstanding.is_awaited() => outstanding.deadline,
-            Some(_) | None => self.lingering.values().map(|entry| entry.deadline).min(),
+            Some(_) | None => self.lingering.next_deadline(),
         }
     }
 
     /// Whether something lingers for longer than it may.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
-        self.lingering.values().any(|entry| entry.deadline <= now)
+        self.lingering
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now)
     }
 
     fn owes(&self) -> bool {
@@ -234,10 +169,7 @@ impl Track {
             .sent
             .as_ref()
             .is_some_and(|sent| sent.number == context.stage.number);
-        !is_current
-            || self.owes()
-            || self.must_answer
-            || self.lingering.values().any(|entry| entry.is_due(context))
+        !is_current || self.owes() || self.must_answer || self.lingering.has_due(context)
     }
 
     /// Goes along with a stage that has nothing new of this type, while the client has to answer first: so that others need not wait
@@ -253,6 +185,15 @@ impl Track {
         let changed = changed_names(Some(older), newer, self.resource_type);
         if !changed.iter().any(|name| self.subscription.covers(name)) {
             self.sent = Some(context.stage.clone());
+        }
+    }
+
+    /// Leaves what does not fit into one response to the next one.
+    pub(crate) fn defer(&mut self, work: &mut Work, bytes_max: usize) {
+        let later = work.split_off(self.resource_type, bytes_max);
+        self.is_unfinished = !later.is_empty();
+        for name in &later {
+            self.owe(name);
         }
     }
 
@@ -295,7 +236,7 @@ impl Track {
             }
         }
         self.absent_but_held(&mut work, held, context);
-        self.release(&mut work, context);
+        work.removed.extend(self.lingering.take_due(context));
         work
     }
 
@@ -400,12 +341,7 @@ impl Track {
             self.lingering.remove(&name);
             work.removed.push(name);
         } else if let Some(sent) = before.and_then(|before| before.get(self.resource_type, &name)) {
-            let entry = Lingering {
-                since: context.stage.number,
-                deadline: context.linger_until,
-                source: LingeringSource::Sent(sent.clone()),
-            };
-            self.lingering.insert(name, entry);
+            self.lingering.insert_sent(sent.clone(), context);
         }
     }
 
@@ -427,99 +363,8 @@ impl Track {
             match context.removals {
                 Removals::Untold => {}
                 Removals::Immediate => work.removed.push(name),
-                Removals::AfterReferrers => {
-                    let entry = Lingering {
-                        since: context.stage.number,
-                        deadline: context.linger_until,
-                        source: LingeringSource::Held,
-                    };
-                    self.lingering.insert(name, entry);
-                }
+                Removals::AfterReferrers => self.lingering.insert_held(name, context),
             }
         }
-    }
-
-    fn release(&mut self, work: &mut Work, context: &Context<'_>) {
-        let due = self
-            .lingering
-            .extract_if(.., |_, entry| entry.is_due(context));
-        work.removed.extend(due.map(|(name, _)| name));
-    }
-
-    /// Leaves what does not fit into one response to the next one.
-    pub(crate) fn defer(&mut self, work: &mut Work, bytes_max: usize) {
-        let mut bytes = 0;
-        let mut is_full = |entry: usize| {
-            // One entry goes out, however large.
-            let had_any = bytes > 0;
-            bytes += entry + ENTRY_BYTES;
-            had_any && bytes > bytes_max
-        };
-        let url = self.resource_type.url().len();
-        let fitting = work
-            .upserts
-            .iter()
-            .position(|new| is_full(new.body().len() + new.name().len() + url))
-            .unwrap_or(work.upserts.len());
-        let later = work.upserts.split_off(fitting);
-        let fitting = work
-            .removed
-            .iter()
-            .position(|name| !later.is_empty() || is_full(name.len()))
-            .unwrap_or(work.removed.len());
-        let removed_later = work.removed.split_off(fitting);
-        self.is_unfinished = !later.is_empty() || !removed_later.is_empty();
-        for name in later.iter().map(Resource::name).chain(&removed_later) {
-            self.owe(name);
-        }
-    }
-
-    /// What the client still has although nothing serves it, in order of names.
-    pub(crate) fn lingering_resources(&self) -> impl Iterator<Item = &Resource> {
-        self.lingering
-            .values()
-            .filter_map(|entry| match &entry.source {
-                LingeringSource::Sent(resource) => Some(resource),
-                LingeringSource::Held => None,
-            })
-    }
-}
-
-impl Context<'_> {
-    /// A resource as it is now. Who asks for the endpoints of a cluster that it was sent, and that is gone meanwhile, gets those that
-    /// were there: without them the cluster would not become warm, and hold up all that comes after it.
-    fn lookup(&self, resource_type: ResourceType, name: &str, is_owed: bool) -> Option<&Resource> {
-        let parent = resource_type.parent().filter(|_| is_owed);
-        self.stage.snapshot.get(resource_type, name).or_else(|| {
-            self.parents.get(parent?, name)?;
-            self.parents.get(resource_type, name)
-        })
-    }
-
-    /// The version of a resource on the wire: with the parent that the client was sent, not with one that is still to come. A client
-    /// that reconnects then tells which of them its resource followed.
-    pub(crate) fn wire_version(&self, resource_type: ResourceType, resource: &Resource) -> Version {
-        self.parents.wire_version(resource_type, resource)
-    }
-}
-
-impl Lingering {
-    fn version(&self) -> Option<Version> {
-        match &self.source {
-            LingeringSource::Sent(resource) => Some(resource.version()),
-            LingeringSource::Held => None,
-        }
-    }
-
-    fn is_due(&self, context: &Context<'_>) -> bool {
-        let is_unreferenced = match (&self.source, context.referrers_settled) {
-            (_, Some(settled)) => self.since <= settled,
-            // Nothing on this stream can refer to it.
-            (LingeringSource::Sent(_), None) => true,
-            // A client that reconnects has not subscribed to its listeners and routes yet.
-            (LingeringSource::Held, None) => false,
-        };
-        let is_overdue = context.overdue == Overdue::Goes && self.deadline <= context.now;
-        is_unreferenced || is_overdue
     }
 }

@@ -157,6 +157,47 @@ fn routes_are_served_from_acknowledged_clusters_while_newer_ones_wait() {
 }
 
 #[test]
+fn a_stage_whose_clusters_were_skipped_is_never_served_to_routes() {
+    check::<Delta>(&[
+        (
+            "serve CDS x 1, CDS y 1, EDS x 1, LDS l 1, RDS r y",
+            "CDS y=1",
+        ),
+        ("serve CDS x 1, CDS z 1, EDS x 1, LDS l 1, RDS r z", ""),
+        ("serve CDS x 1, CDS w 1, EDS x 1, LDS l 1, RDS r x", ""),
+        ("CDS ack", "CDS w=1; RDS r=y"),
+        ("RDS ack", ""),
+        ("CDS ack", "RDS r=x"),
+        ("RDS ack", "CDS -y"),
+    ]);
+}
+
+#[test]
+fn routes_that_are_ahead_of_their_listeners_release_nothing() {
+    check::<StateOfTheWorld>(&[
+        (
+            "serve CDS x 1, EDS x 1, LDS l 2, RDS r x2",
+            "LDS l=2; RDS r=x2",
+        ),
+        ("serve CDS y 1, LDS l 2, RDS r y", "CDS x=1 y=1"),
+        ("CDS ack", ""),
+        // The client never gets `RDS r y`: its listener still leads to x.
+        ("serve CDS y 1", ""),
+        ("RDS ack +r", ""),
+        ("LDS ack", "LDS"),
+        ("LDS ack", "CDS y=1"),
+    ]);
+}
+
+#[test]
+fn endpoints_of_a_cluster_that_is_gone_meanwhile_are_answered_so_that_it_becomes_warm() {
+    let update = "serve CDS x 1, CDS y 1, EDS x 1, EDS y 1, LDS l 1, RDS r x";
+    let gone = ("serve CDS x 1, EDS x 1, LDS l 1, RDS r x", "");
+    check::<Delta>(&[(update, "CDS y=1"), gone, ("EDS +y", "EDS y=1")]);
+    check::<StateOfTheWorld>(&[(update, "CDS x=1 y=1"), gone, ("EDS ack +x +y", "EDS y=1")]);
+}
+
+#[test]
 fn a_route_that_comes_with_its_clusters_is_not_denied_meanwhile() {
     check::<Delta>(&[
         (

@@ -1,0 +1,112 @@
+//! What has to be said to a client, and what that is made from.
+
+use std::{sync::Arc, time::Instant};
+
+use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
+
+use super::stage::Stage;
+
+/// What a response is made from.
+pub(crate) struct Context<'a> {
+    /// What is to be served.
+    pub(crate) stage: &'a Stage,
+    /// The newest that there is, which may be ahead of `stage`.
+    pub(crate) newest: &'a Snapshot,
+    /// What the client was last sent of the type that this one's resources belong to: it may be older or newer than `stage`.
+    pub(crate) parents: &'a Snapshot,
+    pub(crate) removals: Removals,
+    /// Up to where listeners and routes are sent and acknowledged; `None` while the stream subscribes to none.
+    pub(crate) referrers_settled: Option<u64>,
+    pub(crate) now: Instant,
+    pub(crate) overdue: Overdue,
+    /// When what begins to linger now has to be gone.
+    pub(crate) linger_until: Instant,
+}
+
+/// What a track does about names that vanish from the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removals {
+    /// The client cannot be told, and drops the resource when nothing refers to it.
+    Untold,
+    /// The client is told at once.
+    Immediate,
+    /// The client is told after the listeners and routes that may refer to it have been replaced.
+    AfterReferrers,
+}
+
+/// What becomes of lingering resources whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// Listeners and routes may still have something to say, which has to come first.
+    Stays,
+    Goes,
+}
+
+/// What has to be said to the client.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// New or changed, in order of names.
+    pub(crate) upserts: Vec<Resource>,
+    pub(crate) removed: Vec<Arc<str>>,
+    /// Whether a name is among them that the client did not have.
+    pub(crate) introduces: bool,
+    /// Whether a response is due even if nothing is in it.
+    pub(crate) must_answer: bool,
+}
+
+/// What framing, version and lengths add to an entry of a response, at most.
+const ENTRY_BYTES: usize = 64;
+
+impl Context<'_> {
+    /// A resource as it is now. Who asks for the endpoints of a cluster that it was sent, and that is gone meanwhile, gets those that
+    /// were there: without them the cluster would not become warm, and hold up all that comes after it.
+    pub(crate) fn lookup(
+        &self,
+        resource_type: ResourceType,
+        name: &str,
+        is_owed: bool,
+    ) -> Option<&Resource> {
+        let parent = resource_type.parent().filter(|_| is_owed);
+        self.stage.snapshot.get(resource_type, name).or_else(|| {
+            self.parents.get(parent?, name)?;
+            self.parents.get(resource_type, name)
+        })
+    }
+
+    /// The version of a resource on the wire: with the parent that the client was sent, not with one that is still to come. A client
+    /// that reconnects then tells which of them its resource followed.
+    pub(crate) fn wire_version(&self, resource_type: ResourceType, resource: &Resource) -> Version {
+        self.parents.wire_version(resource_type, resource)
+    }
+}
+
+impl Work {
+    /// Takes out what does not fit into one message, by name. One entry always fits.
+    pub(crate) fn split_off(
+        &mut self,
+        resource_type: ResourceType,
+        bytes_max: usize,
+    ) -> Vec<Arc<str>> {
+        let mut bytes = 0;
+        let mut is_full = |entry: usize| {
+            let had_any = bytes > 0;
+            bytes += entry + ENTRY_BYTES;
+            had_any && bytes > bytes_max
+        };
+        let url = resource_type.url().len();
+        let fitting = self
+            .upserts
+            .iter()
+            .position(|new| is_full(new.body().len() + new.name().len() + url))
+            .unwrap_or(self.upserts.len());
+        let later = self.upserts.split_off(fitting);
+        let fitting = self
+            .removed
+            .iter()
+            .position(|name| !later.is_empty() || is_full(name.len()))
+            .unwrap_or(self.removed.len());
+        let removed_later = self.removed.split_off(fitting);
+        let later = later.iter().map(|resource| resource.name().clone());
+        later.chain(removed_later).collect()
+    }
+}
