@@ -1,6 +1,7 @@
 //! The core: files and what was known before, to what is known now and the event that says so. Pure.
 
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::Arc,
@@ -93,13 +94,17 @@ impl State {
         }
     }
 
-    /// Whether an entry of this identity is known, wherever it was written.
-    fn last_good(&self, identity: &Identity) -> Option<&Taken> {
-        let entries = self.files.values().flat_map(Known::all);
-        entries.map(|taken| &**taken).find(|taken| {
-            let subject = taken.subject.as_ref();
-            !taken.objects.is_empty() && subject.is_some_and(|is| is.identity == *identity)
-        })
+    /// What is used of every entry, wherever it was written.
+    fn in_use(&self) -> HashMap<&Identity, &Taken> {
+        let mut in_use = HashMap::new();
+        let fresh = self.files.values().flat_map(|known| &known.entries);
+        let kept = self.files.values().flat_map(|known| &known.kept);
+        for taken in fresh.chain(kept).filter(|taken| !taken.objects.is_empty()) {
+            if let Some(identity) = identity(taken) {
+                in_use.entry(identity).or_insert(&**taken);
+            }
+        }
+        in_use
     }
 }
 
@@ -187,10 +192,11 @@ fn files(
     previous: &State,
     settings: &RegistrySettings,
 ) -> BTreeMap<Arc<str>, Known> {
+    let in_use = LazyCell::new(|| previous.in_use());
     let read_file = |file: &File| {
         let known = match previous.files.get(&file.path) {
             Some(before) if before.content.as_ref() == Some(&file.content) => before.clone(),
-            before => known(file, before, previous, settings),
+            before => known(file, before, &in_use, settings),
         };
         (file.path.clone(), known)
     };
@@ -207,7 +213,7 @@ fn files(
 fn known(
     file: &File,
     before: Option<&Known>,
-    previous: &State,
+    in_use: &HashMap<&Identity, &Taken>,
     settings: &RegistrySettings,
 ) -> Known {
     let kept = || before.into_iter().flat_map(Known::all);
@@ -229,7 +235,7 @@ fn known(
             let may_lack = may_lack_entries(&entries);
             let entries: Vec<_> = entries
                 .into_iter()
-                .map(|entry| Arc::new(take(entry, &file.path, may_lack, previous)))
+                .map(|entry| Arc::new(take(entry, &file.path, may_lack, in_use)))
                 .collect();
             let named: BTreeSet<_> = entries.iter().filter_map(|taken| identity(taken)).collect();
             let kept = kept()
@@ -265,17 +271,22 @@ fn may_lack_entries(entries: &[Entry]) -> bool {
 }
 
 /// An entry as it is written or, where it is wrong, as it was before.
-fn take(entry: Entry, place: &Arc<str>, may_lack: bool, previous: &State) -> Taken {
+fn take(
+    entry: Entry,
+    place: &Arc<str>,
+    may_lack: bool,
+    in_use: &HashMap<&Identity, &Taken>,
+) -> Taken {
     let Entry {
         subject,
         line,
         objects,
         findings,
     } = entry;
-    let last_good = match (&objects, &subject) {
-        (None, Some(subject)) => previous.last_good(&subject.identity),
-        (Some(_), _) | (None, None) => None,
-    };
+    let before = subject
+        .as_ref()
+        .and_then(|subject| in_use.get(&subject.identity));
+    let last_good = before.filter(|_| objects.is_none());
     let refused = match (last_good, may_lack) {
         (Some(_), false) => "its last version that was right stays in use",
         (Some(_), true) => {
@@ -291,12 +302,34 @@ fn take(entry: Entry, place: &Arc<str>, may_lack: bool, previous: &State) -> Tak
             problem(finding, place, key, refused)
         })
         .collect();
-    let objects = objects.or_else(|| last_good.map(|taken| taken.objects.clone()));
+    let before = before.map(|taken| &*taken.objects).unwrap_or_default();
+    let objects = match objects {
+        Some(objects) => objects
+            .into_iter()
+            .map(|object| sharing(object, before))
+            .collect(),
+        None => before.to_vec(),
+    };
     Taken {
         subject,
         line,
-        objects: objects.unwrap_or_default(),
+        objects,
         problems,
+    }
+}
+
+/// The object, with the content of before where that is the same: the mesh holds it too, and large inventories are held once.
+fn sharing(object: Object, before: &[Object]) -> Object {
+    let same = before
+        .iter()
+        .find(|known| known.key() == object.key() && known.spec() == object.spec());
+    match same {
+        Some(known) => {
+            let mut shared = known.clone();
+            shared.source = object.source;
+            shared
+        }
+        None => object,
     }
 }
 
