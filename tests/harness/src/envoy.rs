@@ -46,6 +46,9 @@ impl Envoy {
             "--concurrency".as_ref(),
             "1".as_ref(),
             "--disable-hot-restart".as_ref(),
+            // It would begin with a hundred lines on what it is built with.
+            "--component-log-level".as_ref(),
+            "main:warning".as_ref(),
             // Only how long a removed listener lingers; a test does not want ten minutes.
             "--drain-time-s".as_ref(),
             "2".as_ref(),

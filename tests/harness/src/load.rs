@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval_at},
 };
 
 use crate::client::{Connection, Request};
@@ -72,7 +72,7 @@ impl Load {
         let mut tasks = JoinSet::new();
         let pause = Duration::from_secs(1) * workers / rate.max(1);
         let started = Instant::now();
-        for _ in 0..workers {
+        for number in 0..workers {
             let worker = Worker {
                 request: request.clone(),
                 connections,
@@ -80,7 +80,9 @@ impl Load {
                 record: Arc::clone(&record),
                 started,
             };
-            tasks.spawn(worker.work(pause, stopped.clone()));
+            // They take turns, so that requests come evenly.
+            let turn = tokio::time::Instant::now() + pause * number / workers.max(1);
+            tasks.spawn(worker.work(interval_at(turn, pause), stopped.clone()));
         }
         Self {
             record,
@@ -189,8 +191,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn work(mut self, pause: Duration, mut stop: watch::Receiver<bool>) {
-        let mut ticks = interval(pause);
+    async fn work(mut self, mut ticks: Interval, mut stop: watch::Receiver<bool>) {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

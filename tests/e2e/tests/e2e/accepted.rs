@@ -1,8 +1,9 @@
 //! Envoy takes everything that it is sent.
 
-use bowline_harness::{HttpBackend, eventually, free_port};
+use bowline_harness::{eventually, free_port};
+use serde_json::Value;
 
-use crate::world::{Protocol, World, answered, gateway_with_rules, loopback};
+use crate::world::{Protocol, World, gateway_with_rules};
 
 /// One service of every protocol, with addresses, DNS names and a socket.
 fn every_protocol() -> String {
@@ -136,22 +137,21 @@ async fn a_transparent_sidecar_takes_all_by_state_of_the_world() {
 }
 
 #[tokio::test]
-async fn what_render_prints_statically_runs_without_a_control_plane() {
-    let backend = HttpBackend::start("web").await.unwrap();
+async fn what_render_prints_from_files_is_what_a_proxy_gets() {
     let port = free_port().unwrap();
-    let inventory = crate::world::http_services(&[("web", &[backend.port()])]);
     let rules = "[{backendRefs: [{name: web, port: 80}]}]";
-    let world = World::prepare(&inventory, &gateway_with_rules(port, rules)).await;
-    let node = ["--role", "gateway", "--name", "edge", "--namespace", "shop"];
-    let rendered = world
+    let world = World::start(&every_protocol(), &gateway_with_rules(port, rules)).await;
+    let _gateway = world.gateway(Protocol::Delta).await;
+    let offline = ["render", "--gateway", "shop/edge", "-o", "json"];
+    let from_files = world.bowline.output(&offline).await.unwrap();
+    let from_files: Value = serde_json::from_str(&from_files).unwrap();
+
+    let proxies = world.bowline.admin_json("/v1/proxies").await.unwrap();
+    let id = proxies[0]["id"].as_str().unwrap();
+    let served = world
         .bowline
-        .output(&[&["render", "--static"], node.as_slice()].concat())
+        .admin_json(&format!("/v1/proxies/{id}/resources"))
         .await
         .unwrap();
-    let mut envoy = bowline_harness::Envoy::start("static", &rendered, world.folder())
-        .await
-        .unwrap();
-    envoy.ready().await.unwrap();
-    let request = bowline_harness::Request::get(loopback(port), "any.example", "/");
-    assert_eq!(answered(&request).await.backend(), Some("web"));
+    assert_eq!(from_files, served["resources"]);
 }
