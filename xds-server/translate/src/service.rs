@@ -459,6 +459,8 @@ fn virtual_host(
         version: Version::EMPTY,
     };
     (part.entry, part.version) = part.entry_with(part.domains.iter().map(|(domain, _)| &**domain));
+    // It ends the entry: the same memory serves for both.
+    part.rest = part.entry.slice(part.entry.len() - part.rest.len()..);
     part
 }
 

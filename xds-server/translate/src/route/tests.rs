@@ -370,6 +370,8 @@ fn timeouts_are_as_the_rule_says_and_otherwise_none() {
         })],
     )]);
     assert_eq!(routes[0]["route"]["timeout"], "10s");
+    // Envoy would not look at the timeout beside it.
+    assert_eq!(routes[0]["route"]["max_stream_duration"], Value::Null);
     assert_eq!(
         routes[0]["route"]["retry_policy"]["per_try_timeout"],
         "1.500s"
