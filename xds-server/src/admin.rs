@@ -23,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use bowline_ads::Fleet;
 use bowline_cert_authority::CertificateAuthority;
 use bowline_state::WriteStatus;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -63,33 +63,48 @@ struct Shared {
     started: SystemTime,
 }
 
-/// Serves the API at an address and, where there is a state directory, on the socket in it, until the token is cancelled.
+/// Serves the API at an address and, where there is a state directory, on the socket in it, until the token is cancelled. The socket is
+/// there when this returns; what serves is the future.
 ///
 /// # Errors
-/// When the socket cannot be made, or a listener fails.
-pub async fn serve(
+/// When the socket cannot be made. The future fails when a listener does.
+pub fn serve(
     listener: TcpListener,
     owner_socket: Option<PathBuf>,
     api: Api,
     shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
     let shared = Shared {
         api,
         started: SystemTime::now(),
     };
-    let public = axum::serve(listener, for_everyone(shared.clone()))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let Some(path) = owner_socket else {
-        return public.await.context("the admin API has failed");
-    };
-    let socket = socket::bind(&path)
-        .with_context(|| format!("cannot make the admin socket {}", path.display()))?;
-    let owner =
-        axum::serve(socket, for_owner(shared)).with_graceful_shutdown(shutdown.cancelled_owned());
-    let served = tokio::try_join!(public, owner);
-    // Whoever finds no socket knows that nobody serves.
-    let _ = std::fs::remove_file(&path);
-    served.context("the admin API has failed").map(drop)
+    let owner_socket = owner_socket.map(OwnerSocket::bind).transpose()?;
+    Ok(async move {
+        let public = axum::serve(listener, for_everyone(shared.clone()))
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let Some(OwnerSocket { listener, path }) = owner_socket else {
+            return public.await.context("the admin API has failed");
+        };
+        let owner = axum::serve(listener, for_owner(shared))
+            .with_graceful_shutdown(shutdown.cancelled_owned());
+        let served = tokio::try_join!(public, owner);
+        // Whoever finds no socket knows that nobody serves.
+        let _ = std::fs::remove_file(&path);
+        served.context("the admin API has failed").map(drop)
+    })
+}
+
+struct OwnerSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl OwnerSocket {
+    fn bind(path: PathBuf) -> anyhow::Result<Self> {
+        let listener = socket::bind(&path)
+            .with_context(|| format!("cannot make the admin socket {}", path.display()))?;
+        Ok(Self { listener, path })
+    }
 }
 
 fn for_everyone(shared: Shared) -> Router {

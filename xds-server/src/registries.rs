@@ -217,7 +217,7 @@ async fn run_once(
         RegistrySource::Manifests(paths) => {
             manifests(settings, paths, last_good)
                 .run(events, cancelled)
-                .await
+                .await;
         }
     }
 }

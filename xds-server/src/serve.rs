@@ -169,15 +169,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tls_counts,
         state: writer.status(),
     };
-    tasks.spawn(
-        "admin",
-        admin::serve(
-            admin_socket,
-            config.state.admin_socket(),
-            api,
-            shutdown.clone(),
-        ),
-    );
+    let owner_socket = config.state.admin_socket();
+    let admin = admin::serve(admin_socket, owner_socket, api, shutdown.clone())?;
+    tasks.spawn("admin", admin);
     let reload = reload::Reload {
         config: config.clone(),
         pipeline: handle,

@@ -144,7 +144,7 @@ fn run_bundle(command: &Bundle) -> Result<Outcome> {
 /// Who can sign.
 enum Authority {
     /// We, with the state that nobody has open.
-    Here(CertificateAuthority),
+    Here(Box<CertificateAuthority>),
     /// The server that has it open.
     Running(Server),
 }
@@ -156,7 +156,7 @@ fn authority(config: &Config) -> Result<Authority> {
     match Embedded::open(directory) {
         Ok(store) => {
             CertificateAuthority::open(&store, &config.mesh.trust_domain, SystemTime::now())
-                .map(Authority::Here)
+                .map(|authority| Authority::Here(Box::new(authority)))
                 .context("cannot open the certificate authority")
         }
         Err(OpenError::InUse { path }) => match config.state.admin_socket() {

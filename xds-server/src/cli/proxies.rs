@@ -148,7 +148,7 @@ pub(super) fn run(command: &Command) -> Result<Outcome> {
     }
     let listed: Vec<Listed> = wanted
         .iter()
-        .map(|proxy| Listed::deserialize(proxy))
+        .map(Listed::deserialize)
         .collect::<Result<_, _>>()?;
     let now = OffsetDateTime::now_utc();
     output::print(&command.output.render(&wanted, || match command.id {

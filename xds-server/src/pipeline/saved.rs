@@ -108,7 +108,7 @@ impl Saved {
                         batch.puts.push((saved_key(key), value));
                     }
                     Err(error) => {
-                        warn!(object = %object.key(), %error, "an object cannot be saved")
+                        warn!(object = %object.key(), %error, "an object cannot be saved");
                     }
                 },
                 Persist::Delete(key) => {
