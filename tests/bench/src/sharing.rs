@@ -80,7 +80,8 @@ fn distinct_bytes<'l>(layers: impl IntoIterator<Item = &'l Layer>) -> usize {
                 Body::Whole(bytes) => {
                     seen.insert((bytes.as_ptr(), bytes.len()));
                 }
-                Body::Parts(parts) => {
+                Body::Parts(head, parts) => {
+                    seen.insert((head.as_ptr(), head.len()));
                     seen.extend(parts.iter().map(|part| (part.as_ptr(), part.len())));
                 }
             }

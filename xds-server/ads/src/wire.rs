@@ -177,7 +177,7 @@ mod tests {
         Message,
         envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse},
     };
-    use bowline_snapshot::{Resource, ResourceType};
+    use bowline_snapshot::{Parts, Resource, ResourceType};
     use bytes::Bytes;
 
     use super::*;
@@ -201,10 +201,12 @@ mod tests {
 
     fn bodies() -> Vec<(&'static str, Body)> {
         let large = Bytes::from(vec![7; 300]);
+        let mut parts = Parts::default();
+        parts.set("a".into(), Some((large.clone(), Version::EMPTY)));
         vec![
             ("a", Body::Whole(Bytes::from_static(b"one"))),
             ("empty", Body::Whole(Bytes::new())),
-            ("parts", Body::Parts([large.clone(), large].into())),
+            ("parts", Body::Parts(large, parts)),
         ]
     }
 

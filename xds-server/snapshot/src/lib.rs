@@ -9,6 +9,7 @@
 //! changed at the cost of the change, and a [`Snapshot`] is up to four of them, read from one generation.
 
 mod layer;
+mod parts;
 mod publish;
 mod resource;
 mod resource_type;
@@ -16,6 +17,7 @@ mod snapshot;
 mod version;
 
 pub use layer::{Layer, ResourceChange, ResourceSet};
+pub use parts::Parts;
 pub use publish::{Assignment, LayerName, Publisher, PublisherClosed, SnapshotReceiver};
 pub use resource::{Body, Origin, Resource};
 pub use resource_type::{ResourceType, TypeSpec};

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::{BufMut, Bytes};
 use prost::Message;
 
-use crate::Version;
+use crate::{Parts, Version};
 
 /// An object that a resource was made from, as a person would name it: `vms service default/cart (inventory.yaml:12)`.
 pub type Origin = Arc<str>;
@@ -29,8 +29,8 @@ struct Inner {
 pub enum Body {
     /// One encoding.
     Whole(Bytes),
-    /// Encodings that follow each other.
-    Parts(Arc<[Bytes]>),
+    /// A beginning, and parts that follow it.
+    Parts(Bytes, Parts),
 }
 
 impl Body {
@@ -38,7 +38,7 @@ impl Body {
     pub fn len(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
-            Self::Parts(parts) => parts.iter().map(Bytes::len).sum(),
+            Self::Parts(head, parts) => head.len() + parts.len(),
         }
     }
 
@@ -51,7 +51,10 @@ impl Body {
     pub fn write_to(&self, buffer: &mut impl BufMut) {
         match self {
             Self::Whole(bytes) => buffer.put_slice(bytes),
-            Self::Parts(parts) => parts.iter().for_each(|part| buffer.put_slice(part)),
+            Self::Parts(head, parts) => {
+                buffer.put_slice(head);
+                parts.iter().for_each(|part| buffer.put_slice(part));
+            }
         }
     }
 
@@ -59,7 +62,7 @@ impl Body {
     pub fn to_bytes(&self) -> Bytes {
         match self {
             Self::Whole(bytes) => bytes.clone(),
-            Self::Parts(_) => {
+            Self::Parts(..) => {
                 let mut whole = Vec::with_capacity(self.len());
                 self.write_to(&mut whole);
                 whole.into()

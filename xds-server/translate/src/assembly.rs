@@ -2,12 +2,11 @@
 
 mod claims;
 mod shared;
-mod table;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use bowline_mesh::{Capture, Code, Hostname, MeshSettings, Problem, Role, view::OutboundKey};
-use bowline_snapshot::{Layer, Resource, ResourceType};
+use bowline_snapshot::{Layer, Parts, Resource, ResourceType};
 use imbl::OrdMap;
 
 use crate::{
@@ -16,12 +15,11 @@ use crate::{
     service::{ListenerPart, Rank, ServiceParts, SharedRoutes, VirtualHostPart},
 };
 use claims::{Claims, Subject};
-use table::Table;
 
 /// The outbound layer of sidecars with one key, put together from [`ServiceParts`].
 ///
-/// [`set`](Self::set) costs the service, [`layer`](Self::layer) costs what changed and, for a route configuration that changed, one
-/// pointer per virtual host in it: nothing that did not change is encoded, hashed or looked at again. A clone shares everything, so
+/// [`set`](Self::set) costs the service, and [`layer`](Self::layer) costs what changed: nothing else is encoded, hashed or looked at
+/// again, and a route configuration shares all virtual hosts but those with the one before. A clone shares everything, so
 /// assemblies for many namespaces begin as clones of one.
 #[derive(Debug, Clone)]
 pub struct OutboundAssembly {
@@ -29,8 +27,8 @@ pub struct OutboundAssembly {
     key: OutboundKey,
     services: OrdMap<Hostname, Arc<ServiceParts>>,
     claims: Claims,
-    routes: OrdMap<SharedRoutes, Table<(Hostname, u16)>>,
-    dns: Table<Arc<str>>,
+    routes: OrdMap<SharedRoutes, Parts>,
+    dns: Parts,
     layer: Layer,
     conflicts: OrdMap<Subject, Vec<Problem>>,
     touched: Touched,
@@ -54,7 +52,7 @@ impl OutboundAssembly {
             services: OrdMap::new(),
             claims: Claims::default(),
             routes: OrdMap::new(),
-            dns: Table::new(),
+            dns: Parts::default(),
             layer: Layer::default(),
             conflicts: OrdMap::new(),
             touched: Touched {
@@ -270,10 +268,9 @@ impl OutboundAssembly {
                 _ => Some(host.entry_with(won.into_iter())),
             }
         });
-        self.routes
-            .entry(of)
-            .or_insert_with(Table::new)
-            .set((hostname.clone(), port), part)
+        // The name of the virtual host, which is unique in it.
+        let key = name::sniffed_routes(hostname, port).into();
+        self.routes.entry(of).or_default().set(key, part)
     }
 
     fn update_dns(&mut self, name: &Arc<str>) -> bool {

@@ -21,7 +21,7 @@ use bowline_proto::{
         },
     },
 };
-use bowline_snapshot::{Body, Resource, Version};
+use bowline_snapshot::{Body, Parts, Resource, Version};
 use bytes::Bytes;
 
 use crate::{
@@ -56,7 +56,7 @@ pub(crate) fn entry(name: &str, address: Ipv4Addr) -> Bytes {
 ///
 /// The table may have a hundred thousand entries and lies six messages deep. It is put last in each of them, so that the listener is
 /// a head that ends where the table begins, followed by the entries as they are.
-pub(crate) fn listener(entries: Vec<Bytes>, version: Version) -> Resource {
+pub(crate) fn listener(entries: Parts) -> Resource {
     let table_head = DnsTable {
         external_retry_count: 1,
         ..DnsTable::default()
@@ -73,7 +73,7 @@ pub(crate) fn listener(entries: Vec<Bytes>, version: Version) -> Resource {
     );
     let listener_head = listener_head().encode_to_vec();
 
-    let mut len = table_head.len() + entries.iter().map(Bytes::len).sum::<usize>();
+    let mut len = table_head.len() + entries.len();
     // From the inside out: field numbers, and what stands before the field in the message that has it.
     let nested: [(u32, &[u8]); 5] = [
         (1, &[]),            // ServerContextConfig.inline_dns_table
@@ -90,9 +90,9 @@ pub(crate) fn listener(entries: Vec<Bytes>, version: Version) -> Resource {
         len = before.len() + field_len(number, len);
     }
     let head: Vec<u8> = openings.into_iter().rev().flatten().collect();
-    let version = Version::of([&head[..], &version.to_bytes()]);
-    let parts = std::iter::once(Bytes::from(head)).chain(entries).collect();
-    Resource::new(name::DNS_LISTENER, Body::Parts(parts), version, [])
+    let version = Version::of([&head[..], &entries.digest().to_bytes()]);
+    let body = Body::Parts(head.into(), entries);
+    Resource::new(name::DNS_LISTENER, body, version, [])
 }
 
 fn listener_head() -> Listener {

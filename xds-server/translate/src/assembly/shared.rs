@@ -14,7 +14,7 @@ use bowline_proto::{
 use bowline_snapshot::{Body, Resource, ResourceType, Version};
 use bytes::Bytes;
 
-use super::{OutboundAssembly, Subject, Table, whole_listener};
+use super::{OutboundAssembly, Subject, whole_listener};
 use crate::{
     dns,
     http::{Downstream, Routes, connection_manager},
@@ -119,10 +119,9 @@ impl OutboundAssembly {
             ]
             .concat(),
         );
-        let table = self.routes.entry(routes).or_insert_with(Table::new);
-        let version = Version::of([&head[..], &table.version().to_bytes()]);
-        let parts = std::iter::once(head).chain(table.parts()).collect();
-        let resource = Resource::new(name, Body::Parts(parts), version, []);
+        let hosts = self.routes.entry(routes).or_default().clone();
+        let version = Version::of([&head[..], &hosts.digest().to_bytes()]);
+        let resource = Resource::new(name, Body::Parts(head, hosts), version, []);
         self.layer.upsert(ResourceType::ROUTE, resource);
     }
 
@@ -303,7 +302,7 @@ impl OutboundAssembly {
     }
 
     pub(super) fn update_dns_listener(&mut self) {
-        let resource = dns::listener(self.dns.parts().collect(), self.dns.version());
+        let resource = dns::listener(self.dns.clone());
         self.layer.upsert(ResourceType::LISTENER, resource);
     }
 }
