@@ -50,7 +50,12 @@ pub(crate) fn outbound(
     } = &port.port;
     let mut cluster = Cluster {
         name: name::outbound_cluster(*number, &service.hostname),
-        connect_timeout: view.traffic.connect_timeout.map(duration),
+        // Envoy refuses 0, and takes its own 5 s where nothing is said.
+        connect_timeout: view
+            .traffic
+            .connect_timeout
+            .filter(|timeout| !timeout.is_zero())
+            .map(duration),
         circuit_breakers: Some(circuit_breakers(&view.traffic)),
         typed_extension_protocol_options: protocol_options(*protocol, caller),
         ..Cluster::default()

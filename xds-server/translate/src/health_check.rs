@@ -1,5 +1,7 @@
 //! Active health checks: how callers find out by themselves whether an endpoint works.
 
+use std::time::Duration;
+
 use bowline_mesh::{HealthCheck, Hostname, Probe, Protocol};
 use bowline_proto::{
     duration,
@@ -8,6 +10,8 @@ use bowline_proto::{
         r#type::v3::{CodecClientType, Int64Range},
     },
 };
+
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The check for one port of a service.
 ///
@@ -56,8 +60,9 @@ pub(crate) fn health_check(
         (Probe::Grpc { .. }, _) => connect(),
     };
     core::HealthCheck {
-        interval: Some(duration(*interval)),
-        timeout: Some(duration(*timeout)),
+        // Envoy refuses a cluster with a check that takes no time.
+        interval: Some(duration((*interval).max(SHORTEST))),
+        timeout: Some(duration((*timeout).max(SHORTEST))),
         unhealthy_threshold: Some((*unhealthy_threshold).max(1)),
         healthy_threshold: Some((*healthy_threshold).max(1)),
         health_checker: Some(checker),

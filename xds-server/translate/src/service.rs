@@ -1,19 +1,16 @@
 //! What one service adds to a sidecar's outbound layer.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+mod explicit;
+mod transparent;
 
-use bowline_mesh::{
-    Capture, Code, MergedPort, ObjectKey, Problem, Protocol, ServicePort, view::ServiceView,
-};
+use std::{net::IpAddr, sync::Arc};
+
+use bowline_mesh::{Capture, Hostname, ObjectKey, Problem, view::ServiceView};
 use bowline_proto::{
     Message,
     envoy::config::{
-        core::v3::TrafficDirection,
         listener::v3::FilterChain,
-        route::v3::{Route, RouteConfiguration, VirtualHost, route::Action},
+        route::v3::{Route, VirtualHost, route::Action},
     },
 };
 use bowline_snapshot::{Origin, Resource, Version};
@@ -21,19 +18,12 @@ use bytes::Bytes;
 
 use crate::{
     Translated,
-    cluster::{self, Caller, goes_where_it_wants},
+    cluster::{self, Caller},
     dns, endpoints,
-    http::{Downstream, Routes, connection_manager},
-    listener::{
-        Place, Silence, Socket, any_chain, http_chain, http_inspector, inspect, listener,
-        tls_inspector,
-    },
-    name,
-    problem::Report,
-    retry,
+    listener::any_chain,
+    name, retry,
     route::{self, Candidate, Parent},
     tcp::{StreamTarget, tcp_proxy},
-    virtual_outbound::{INBOUND_PORT, OUTBOUND_PORT},
     wire::field,
 };
 
@@ -135,8 +125,8 @@ pub fn service(view: &ServiceView, capture: Capture) -> Translated<ServiceParts>
             origins.clone(),
         ));
         match capture {
-            Capture::Explicit => explicit(view, &port.port, &names, &mut parts, &mut problems),
-            Capture::Transparent => transparent(view, port, &names, &mut parts, &mut problems),
+            Capture::Explicit => explicit::add(view, &port.port, &names, &mut parts, &mut problems),
+            Capture::Transparent => transparent::add(view, port, &names, &mut parts, &mut problems),
         }
     }
     if let (Capture::Transparent, Some(address)) = (capture, service.virtual_address) {
@@ -168,246 +158,13 @@ fn names(view: &ServiceView) -> Vec<(Arc<str>, Rank)> {
         add(format!("{qualified}.svc"));
         add(qualified);
     }
-    if view.is_same_namespace {
-        add(service.name.to_ascii_lowercase());
+    // A name that is no hostname, which a registry may have, must not become a wildcard.
+    if view.is_same_namespace
+        && let Ok(name) = service.name.parse::<Hostname>()
+    {
+        add(name.to_string());
     }
     names
-}
-
-/// One HTTP listener for all; a local port for everything else.
-fn explicit(
-    view: &ServiceView,
-    port: &ServicePort,
-    names: &[(Arc<str>, Rank)],
-    parts: &mut ServiceParts,
-    problems: &mut Vec<Problem>,
-) {
-    let ServicePort {
-        number,
-        name: _,
-        protocol,
-        local_port,
-    } = port;
-    let hostname = &view.service.hostname;
-    let local = local_port.unwrap_or(*number);
-    match protocol {
-        // What nobody declared is taken to be HTTP: a port of its own on loopback would be taken away from the application.
-        Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Auto => {
-            let mut domains = Vec::new();
-            for (name, rank) in names {
-                if is_port_without_number(view, *number) {
-                    domains.push((name.clone(), *rank));
-                }
-                domains.push((format!("{name}:{number}").into(), *rank));
-            }
-            let routes = http_routes(view, *number, problems);
-            parts.virtual_hosts.push(virtual_host(
-                view,
-                *number,
-                SharedRoutes::Explicit,
-                domains,
-                routes,
-            ));
-        }
-        Protocol::Tcp => {
-            let place = Place::At(Ipv4Addr::LOCALHOST.into());
-            let mut listener = listener(place, local, Socket::Bound, TrafficDirection::Outbound);
-            listener.filter_chains.push(bytes_chain(view, *number));
-            parts.listeners.push(ListenerPart::Whole {
-                address: place.address(),
-                port: local,
-                listener: Resource::encode(
-                    listener.name.as_str(),
-                    &listener,
-                    parts.origins.clone(),
-                ),
-            });
-        }
-        Protocol::Tls => parts.listeners.push(ListenerPart::Tls {
-            port: local,
-            server_names: names.to_vec(),
-            cluster: name::outbound_cluster(*number, hostname).into(),
-        }),
-    }
-}
-
-/// Whether requests whose Host has no port mean this one: port 80, or the only one that takes HTTP.
-fn is_port_without_number(view: &ServiceView, number: u16) -> bool {
-    let takes_http = |port: &&MergedPort| match port.port.protocol {
-        Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Auto => true,
-        Protocol::Tls | Protocol::Tcp => false,
-    };
-    let mut numbers = view
-        .service
-        .ports
-        .iter()
-        .filter(takes_http)
-        .map(|port| port.port.number);
-    match numbers.clone().any(|number| number == 80) {
-        true => number == 80,
-        false => numbers.next() == Some(number) && numbers.next().is_none(),
-    }
-}
-
-/// Connections come with their original destination: an address of the service, or any.
-fn transparent(
-    view: &ServiceView,
-    port: &MergedPort,
-    names: &[(Arc<str>, Rank)],
-    parts: &mut ServiceParts,
-    problems: &mut Vec<Problem>,
-) {
-    let ServicePort {
-        number,
-        name: _,
-        protocol,
-        local_port: _,
-    } = &port.port;
-    let service = &view.service;
-    let addresses: Vec<IpAddr> = service
-        .reachable_at()
-        .filter(|address| view.families.reach(*address))
-        .collect();
-    if [OUTBOUND_PORT, INBOUND_PORT].contains(number) {
-        problems.push(
-            Report {
-                code: Code::ListenerConflict,
-                object: service.origins.first(),
-                field: "ports",
-                message: format!(
-                    "port {number} of {} is the one on which sidecars themselves listen",
-                    service.hostname
-                ),
-                meanwhile: "callers behind a sidecar with transparent capture do not reach it",
-                hint: "give it another port",
-            }
-            .error(),
-        );
-        return;
-    }
-    let by_address = |listener_at: &dyn Fn(IpAddr) -> Vec<FilterChain>,
-                      silence: Option<Silence>,
-                      parts: &mut ServiceParts| {
-        for address in &addresses {
-            let place = Place::At(*address);
-            let mut listener = listener(
-                place,
-                *number,
-                Socket::HandedOver,
-                TrafficDirection::Outbound,
-            );
-            listener.filter_chains = listener_at(*address);
-            if let Some(silence) = silence {
-                inspect(
-                    &mut listener,
-                    vec![tls_inspector(), http_inspector()],
-                    silence,
-                );
-            }
-            parts.listeners.push(ListenerPart::Whole {
-                address: *address,
-                port: *number,
-                listener: Resource::encode(
-                    listener.name.as_str(),
-                    &listener,
-                    parts.origins.clone(),
-                ),
-            });
-        }
-    };
-    let is_headless = addresses.is_empty()
-        || goes_where_it_wants(view, *protocol, Caller::Sidecar(Capture::Transparent));
-    match protocol {
-        Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
-            let routes = http_routes(view, *number, problems);
-            add_http(view, *number, &addresses, names, routes, parts);
-        }
-        Protocol::Tcp if is_headless => parts.listeners.push(bytes_part(view, *number)),
-        Protocol::Tls if is_headless => parts.listeners.push(ListenerPart::Tls {
-            port: *number,
-            server_names: names.to_vec(),
-            cluster: name::outbound_cluster(*number, &service.hostname).into(),
-        }),
-        // The address says which service is meant; there is nothing to look into.
-        Protocol::Tcp | Protocol::Tls => {
-            by_address(&|_| vec![bytes_chain(view, *number)], None, parts);
-        }
-        Protocol::Auto if is_headless => {
-            let routes = http_routes(view, *number, problems);
-            add_http(view, *number, &[], names, routes, parts);
-            parts.listeners.push(bytes_part(view, *number));
-        }
-        Protocol::Auto => {
-            let routes_name = name::sniffed_routes(&service.hostname, *number);
-            let configuration = RouteConfiguration {
-                name: routes_name.clone(),
-                virtual_hosts: vec![VirtualHost {
-                    name: routes_name.clone(),
-                    domains: vec!["*".to_owned()],
-                    routes: http_routes(view, *number, problems),
-                    retry_policy: Some(retry::outbound(None)),
-                    ..VirtualHost::default()
-                }],
-                validate_clusters: route::VALIDATE_CLUSTERS,
-                ..RouteConfiguration::default()
-            };
-            parts.routes.push(Resource::encode(
-                routes_name.as_str(),
-                &configuration,
-                parts.origins.clone(),
-            ));
-            let chains = |address: IpAddr| {
-                let prefix = format!("outbound_{}", name::listener(address, *number));
-                let routes = Routes::Named(routes_name.clone());
-                vec![
-                    http_chain(
-                        "http",
-                        connection_manager(&prefix, Downstream::Trusted, routes),
-                    ),
-                    bytes_chain(view, *number),
-                ]
-            };
-            by_address(&chains, Some(Silence::IsBytes), parts);
-        }
-    }
-}
-
-fn add_http(
-    view: &ServiceView,
-    port: u16,
-    addresses: &[IpAddr],
-    names: &[(Arc<str>, Rank)],
-    routes: Vec<Route>,
-    parts: &mut ServiceParts,
-) {
-    // Who has looked the name up may say the address as Host.
-    let as_host = |address: &IpAddr| -> (Arc<str>, Rank) {
-        let text = match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        };
-        (text.into(), Rank::Short)
-    };
-    let domains = names
-        .iter()
-        .cloned()
-        .chain(addresses.iter().map(as_host))
-        .collect();
-    parts.listeners.push(ListenerPart::Http { port });
-    parts.virtual_hosts.push(virtual_host(
-        view,
-        port,
-        SharedRoutes::Port(port),
-        domains,
-        routes,
-    ));
-}
-
-fn bytes_part(view: &ServiceView, port: u16) -> ListenerPart {
-    ListenerPart::Bytes {
-        port,
-        cluster: name::outbound_cluster(port, &view.service.hostname).into(),
-    }
 }
 
 fn bytes_chain(view: &ServiceView, port: u16) -> FilterChain {

@@ -308,3 +308,53 @@ fn the_dns_table_has_virtual_addresses_by_all_names() {
     );
     assert_eq!(config["client_config"]["max_pending_lookups"], 256);
 }
+
+#[test]
+fn what_a_registry_says_twice_or_oddly_is_there_once() {
+    let service = Service {
+        addresses: vec!["10.0.0.8".parse().unwrap(); 2],
+        ..plain_service(
+            "web",
+            &[
+                (80, Protocol::Http),
+                (81, Protocol::Tcp),
+                (443, Protocol::Tls),
+            ],
+        )
+    };
+    let mut local = plain_service(
+        "local",
+        &[
+            (80, Protocol::Tcp),
+            (81, Protocol::Tcp),
+            (82, Protocol::Tls),
+        ],
+    );
+    local
+        .ports
+        .iter_mut()
+        .for_each(|port| port.local_port = Some(6000));
+    let mesh = mesh(vec![
+        object("*", Spec::Service(Arc::new(service))),
+        object("local", Spec::Service(Arc::new(local))),
+    ]);
+    let layer = assembly(&mesh, TRANSPARENT).layer().value;
+    assert_eq!(
+        domains(&layer, "80", "web.shop.svc.cluster.local:80"),
+        json!(["web.shop.svc.cluster.local", "10.0.0.8"])
+    );
+    let key = outbound_key(EXPLICIT);
+    let view = bowline_mesh::view::ServiceView::new(&mesh, &key, &hostname("local")).unwrap();
+    let codes: Vec<_> = crate::service(&view, EXPLICIT)
+        .problems
+        .iter()
+        .map(|problem| problem.code)
+        .collect();
+    assert_eq!(codes, [Code::ListenerConflict]);
+    let layer = assembly(&mesh, EXPLICIT).layer().value;
+    let listener = found(&layer, ResourceType::LISTENER, "127.0.0.1_6000");
+    assert!(
+        listener.to_string().contains("outbound|80||local"),
+        "{listener}"
+    );
+}
