@@ -193,8 +193,9 @@ impl<P: Protocol> Session<P> {
 
     /// Lets listeners and routes have what the client has the clusters for.
     fn open_gate(&mut self, newest: &Stage, now: Instant) {
+        let is_withheld = |track: &Track| track.is_withheld(&newest.snapshot);
         // Nobody waits before listeners or routes are asked for.
-        if self.referrers_settled().is_some() {
+        if self.referrers_settled().is_some() && !self.tracks.values().any(is_withheld) {
             let ready = self.ready_stage(newest);
             let limit = self.settings.make_before_break_limit;
             self.gate.advance(ready.as_ref(), now, limit);

@@ -251,7 +251,7 @@ impl<P: Protocol> Running<P> {
                     proxy = %self.proxy,
                     r#type = %current.resource_type,
                     %version,
-                    message,
+                    reason = message.as_str(),
                     ?suspects,
                     "rejected"
                 ),

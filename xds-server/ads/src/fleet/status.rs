@@ -123,9 +123,6 @@ pub struct Counters {
     pub stale: u64,
 }
 
-/// Longest reason that is kept: Envoy's are a line or a few, but a peer could send megabytes.
-const MESSAGE_CHARACTERS_MAX: usize = 4096;
-
 impl ProxyStatus {
     pub(super) fn new(
         stream: u64,
@@ -195,7 +192,7 @@ impl TypeStatus {
                 self.rejected = Some(Rejected {
                     version: *version,
                     at: now,
-                    message: message.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+                    message: message.clone(),
                     suspects: suspects.iter().map(Suspect::of).collect(),
                 });
             }

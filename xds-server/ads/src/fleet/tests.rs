@@ -60,7 +60,7 @@ fn a_rejection_is_shown_with_the_objects_that_it_may_be_about() {
     connected.received(
         &received(Verdict::Rejected {
             version: Version::EMPTY,
-            message: "bad x".to_owned() + &" ".repeat(1_000_000),
+            message: "bad x".to_owned(),
             suspects: vec![resource("x", "1")],
         }),
         NOW,
@@ -81,7 +81,7 @@ fn a_rejection_is_shown_with_the_objects_that_it_may_be_about() {
         (1, 1)
     );
     let rejected = clusters.rejected.as_ref().unwrap();
-    assert!(rejected.message.starts_with("bad x") && rejected.message.len() < 10_000);
+    assert_eq!(rejected.message, "bad x");
     assert_eq!(&*rejected.suspects[0].name, "x");
     assert_eq!(&*rejected.suspects[0].origins[0], "test x");
     assert_eq!(clusters.acknowledged.as_ref().unwrap().at, NOW);

@@ -14,10 +14,11 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Whether a snapshot consists of the very same layers.
+    /// Whether a snapshot consists of the very same layers, and lacks as little.
     pub(crate) fn is_of(&self, snapshot: &Snapshot) -> bool {
         let (own, other) = (self.snapshot.layers(), snapshot.layers());
-        own.len() == other.len()
+        self.snapshot.is_partial() == snapshot.is_partial()
+            && own.len() == other.len()
             && own
                 .iter()
                 .zip(other)
@@ -93,5 +94,6 @@ mod tests {
         };
         assert!(stage.is_of(&Snapshot::new(2, snapshot.layers().iter().cloned())));
         assert!(!stage.is_of(&snapshot_of(1, &["CDS a 1"])));
+        assert!(!stage.is_of(&snapshot.partial()));
     }
 }

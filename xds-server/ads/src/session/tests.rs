@@ -2,7 +2,7 @@
 //!
 //! A conversation is a list of steps and of what the server says to each. Steps:
 //!
-//! - `serve CDS a 1, EDS a 1`: a new snapshot
+//! - `serve CDS a 1, EDS a 1`: a new snapshot; `partly` one that is known to lack something
 //! - `wait 5`: seconds pass
 //! - `CDS`: a request for clusters without names, as a client opens with
 //! - `CDS ack a b`: with the nonce and version of the last response; likewise `nack`, `implicit` (without error but with the version
@@ -137,12 +137,15 @@ impl<P: Speaks> Conversation<P> {
     fn step(&mut self, text: &str) -> String {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         match verb {
-            "serve" => {
+            "serve" | "partly" => {
                 self.generation += 1;
                 let resources: Vec<&str> =
                     rest.split(", ").filter(|text| !text.is_empty()).collect();
-                self.session
-                    .update(snapshot_of(self.generation, &resources));
+                let snapshot = snapshot_of(self.generation, &resources);
+                self.session.update(match verb {
+                    "partly" => snapshot.partial(),
+                    _ => snapshot,
+                });
             }
             "wait" => self.now += Duration::from_secs(rest.parse().unwrap()),
             short_name => self.request(short_name, rest),

@@ -30,7 +30,8 @@ pub(crate) struct Track {
     pub(crate) owed: Owed,
     /// What is no longer served, and the client is not told yet.
     pub(crate) lingering: Lingering,
-    /// What the client says it holds from an earlier stream. Counts until the first answer.
+    /// What the client says it holds from an earlier stream. Counts until the first answer; of what nothing is known to a snapshot
+    /// that lacks something, until there is one that does not.
     pub(crate) held: Held,
     /// Whether it held anything.
     pub(crate) is_reconnected: bool,
@@ -163,8 +164,20 @@ impl Track {
         }
     }
 
+    /// Whether the client must be left with what it has: to list all that there is would take away what the snapshot lacks.
+    pub(crate) fn is_withheld(&self, snapshot: &Snapshot) -> bool {
+        let holds_something = matches!(&self.held, Held::AllAt(version) if !version.is_empty());
+        holds_something
+            && snapshot.is_partial()
+            && self.resource_type.spec().full_state
+            && !self.is_all_held(&self.held, snapshot)
+    }
+
     /// Whether [`Self::take_work`] has anything to look at.
     pub(crate) fn has_work(&self, context: &Context<'_>) -> bool {
+        if self.is_withheld(&context.stage.snapshot) {
+            return false;
+        }
         let is_current = self
             .sent
             .as_ref()
@@ -352,6 +365,11 @@ impl Track {
         held: BTreeMap<String, String>,
         context: &Context<'_>,
     ) {
+        if context.stage.snapshot.is_partial() {
+            // Who has it may not have been heard yet.
+            self.held = Held::Each(held);
+            return;
+        }
         for name in held.into_keys().map(Arc::<str>::from) {
             if !self.subscription.covers(&name) {
                 continue;

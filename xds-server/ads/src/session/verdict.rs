@@ -10,6 +10,9 @@ use super::{
     track::Track,
 };
 
+/// What is looked at and kept of a reason: Envoy's are a line or a few, but a peer could send megabytes.
+const MESSAGE_CHARACTERS_MAX: usize = 4096;
+
 /// What a client answered to a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -45,11 +48,14 @@ pub(crate) fn judge<P: Protocol>(
     };
     let is_complete = nonce == Some(outstanding.last_nonce) && !track.is_unfinished;
     let verdict = match header.rejection {
-        Some(message) => Some(Verdict::Rejected {
-            version: outstanding.version,
-            suspects: blamed(track, &outstanding, &message),
-            message,
-        }),
+        Some(message) => {
+            let message: String = message.chars().take(MESSAGE_CHARACTERS_MAX).collect();
+            Some(Verdict::Rejected {
+                version: outstanding.version,
+                suspects: blamed(track, &outstanding, &message),
+                message,
+            })
+        }
         None if is_complete && P::is_accepted(interest, outstanding.version) => {
             Some(Verdict::Acknowledged {
                 version: outstanding.version,

@@ -205,6 +205,39 @@ fn a_reconnecting_client_that_holds_everything_gets_an_empty_answer_to_its_wildc
 }
 
 #[test]
+fn what_a_reconnecting_client_holds_is_not_taken_away_while_something_is_lacking() {
+    check(&[
+        ("partly LDS a 1", ""),
+        ("LDS @a=1 @b=1 @c=1 @d=1", "LDS"),
+        ("LDS ack", ""),
+        // What is heard of meanwhile is sent where it differs.
+        ("partly LDS a 1, LDS b 1, LDS c 2", "LDS c=2"),
+        ("LDS ack", ""),
+        ("wait 100", ""),
+        ("serve LDS a 1, LDS b 1, LDS c 2", "LDS -d"),
+    ]);
+    check(&[
+        ("partly CDS a 1", ""),
+        ("CDS @b=1", "CDS a=1"),
+        ("CDS ack", ""),
+        ("EDS +b @b=1/1", ""),
+        ("wait 100", ""),
+        ("serve CDS a 1", ""),
+        ("wait 5", "CDS -b; EDS -b"),
+    ]);
+}
+
+#[test]
+fn what_was_sent_on_the_stream_is_taken_away_although_something_is_lacking() {
+    check(&[
+        ("partly LDS a 1, LDS b 1", ""),
+        ("LDS", "LDS a=1 b=1"),
+        ("LDS ack", ""),
+        ("partly LDS a 1", "LDS -b"),
+    ]);
+}
+
+#[test]
 fn endpoints_that_are_held_with_an_older_cluster_are_sent() {
     // (41, 57)
     check(&[("serve CDS a 2, EDS a 1", ""), ("EDS +a @a=1/1", "EDS a=1")]);

@@ -259,6 +259,34 @@ fn a_reconnecting_client_that_holds_the_current_wildcard_set_is_not_answered() {
 }
 
 #[test]
+fn a_reconnecting_client_is_left_with_what_it_has_while_something_is_lacking() {
+    check(&[
+        ("partly CDS a 1, LDS l 1, RDS r 1, EDS a 1", ""),
+        ("CDS @a=1,b=1", ""),
+        ("LDS @l=1,m=1", ""),
+        ("RDS r", ""),
+        ("EDS a", "EDS a=1"),
+        ("EDS ack a", ""),
+        ("wait 100", ""),
+        (
+            "serve CDS a 1, LDS l 1, RDS r 1, EDS a 1",
+            "CDS a=1; EDS a=1",
+        ),
+        ("CDS ack", "LDS l=1; RDS r=1"),
+    ]);
+    check(&[
+        ("partly CDS a 1, LDS l 1", ""),
+        ("CDS @a=1", ""),
+        ("LDS", "LDS l=1"),
+    ]);
+}
+
+#[test]
+fn a_new_client_is_served_although_something_is_lacking() {
+    check(&[("partly CDS a 1", ""), ("CDS", "CDS a=1")]);
+}
+
+#[test]
 fn a_reconnecting_client_always_gets_its_endpoints() {
     // (36)
     check(&[("serve EDS a 1", ""), ("EDS @a=1 a", "EDS a=1")]);

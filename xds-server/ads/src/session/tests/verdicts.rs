@@ -110,6 +110,34 @@ fn a_rejection_at_an_unchanged_version_is_not_taken_for_an_acknowledgement() {
 }
 
 #[test]
+fn only_the_beginning_of_a_long_reason_is_looked_at() {
+    let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
+    conversation.step("serve EDS a 1, EDS b 1");
+    conversation.step("EDS +a +b");
+    let header = Header {
+        node: None,
+        type_url: type_named("EDS").url().to_owned(),
+        nonce: conversation.seen["EDS"][0].1.to_string(),
+        rejection: Some(" ".repeat(1_000_000) + "b"),
+    };
+    let (_, interest) = Delta::parse(DeltaDiscoveryRequest::default());
+    let received = conversation
+        .session
+        .receive(header, interest, conversation.now);
+    let Ok(Received::Current(Current {
+        verdict: Some(Verdict::Rejected {
+            message, suspects, ..
+        }),
+        ..
+    })) = received
+    else {
+        panic!("{received:?} is no rejection");
+    };
+    assert!(message.len() < 10_000);
+    assert_eq!(suspects, [resource("a", "1"), resource("b", "1")]);
+}
+
+#[test]
 fn stale_nonces_are_told_apart() {
     let serve = "serve EDS a 1";
     check::<StateOfTheWorld>(
