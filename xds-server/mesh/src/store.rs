@@ -136,6 +136,18 @@ impl MeshStore {
         records.into_iter().map(Record::status).collect()
     }
 
+    /// Whether a registry has neither answered nor left anything from before the start.
+    pub fn lacks_a_registry(&self) -> bool {
+        self.records.values().any(|record| !record.state.is_known())
+    }
+
+    /// Whether a loss of a registry's endpoints is held back.
+    pub fn holds_back(&self, registry: &RegistryId) -> bool {
+        self.records
+            .get(registry)
+            .is_some_and(|record| record.held.is_some())
+    }
+
     /// Takes in a registry's objects of before the start. They are served until it answers, and the guard compares its first answer
     /// with them.
     pub fn restore(

@@ -16,6 +16,8 @@ pub struct Connected {
     next_id: u64,
     connections: BTreeMap<u64, Connection>,
     uses: BTreeMap<ViewKey, Use>,
+    /// Grows whenever a key comes into use that was not.
+    keys_version: u64,
     by_name: BTreeMap<(Namespace, Arc<str>), BTreeSet<u64>>,
     by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
     by_workload: BTreeMap<ObjectKey, BTreeSet<u64>>,
@@ -177,6 +179,11 @@ impl Connected {
         idle
     }
 
+    /// Changes whenever a key comes into use that was not: cheaper to compare than the keys.
+    pub(super) fn keys_version(&self) -> u64 {
+        self.keys_version
+    }
+
     /// The keys of all layers that are read, or were a moment ago.
     pub(super) fn wanted(&self) -> BTreeSet<ViewKey> {
         self.uses.keys().cloned().collect()
@@ -205,9 +212,13 @@ impl Connected {
 
     fn begin_use(&mut self, keys: &[ViewKey]) {
         for key in keys {
-            let usage = self.uses.entry(key.clone()).or_insert(Use {
-                readers: 0,
-                idle_since: None,
+            let keys_version = &mut self.keys_version;
+            let usage = self.uses.entry(key.clone()).or_insert_with(|| {
+                *keys_version += 1;
+                Use {
+                    readers: 0,
+                    idle_since: None,
+                }
             });
             usage.readers += 1;
             usage.idle_since = None;

@@ -77,6 +77,7 @@ pub fn pipeline(
         structure: Some(StructureLayers::default()),
         structure_problems: Vec::new(),
         built: BTreeSet::new(),
+        built_keys: 0,
         pending: Pending::default(),
         job: None,
         stale: BTreeSet::new(),
@@ -117,6 +118,8 @@ struct Writer {
     structure_problems: Vec<Problem>,
     /// Keys whose layers are published.
     built: BTreeSet<ViewKey>,
+    /// The version of the keys in use that the last job was given.
+    built_keys: u64,
     pending: Pending,
     job: Option<JoinHandle<Built>>,
     /// Assignments whose clusters the next structure takes away.
@@ -222,20 +225,13 @@ impl Writer {
         if let Change::Failing { error } = &event.change {
             warn!(%registry, error, "the registry cannot be read; what it said last is served");
         }
-        let held_before = self.held(&registry);
+        let held_before = self.store.holds_back(&registry);
         let now = wall_clock();
         let applied = self.store.apply(event, now);
-        if self.held(&registry) && !held_before {
+        if self.store.holds_back(&registry) && !held_before {
             warn!(%registry, "a sudden loss of endpoints is held back; see `bowline registries`");
         }
         self.settle(applied, is_heard.then_some(&registry), Some(received));
-    }
-
-    fn held(&self, registry: &RegistryId) -> bool {
-        self.store
-            .registries()
-            .iter()
-            .any(|status| status.registry == *registry && status.held.is_some())
     }
 
     /// Passes on what a change of the store led to.
@@ -297,12 +293,7 @@ impl Writer {
     }
 
     fn publish(&mut self, layers: Vec<(LayerName, Option<Arc<Layer>>)>) -> u64 {
-        let lacks_something = self
-            .store
-            .registries()
-            .iter()
-            .any(|status| !status.state.is_known());
-        if lacks_something {
+        if self.store.lacks_a_registry() {
             self.publisher.publish_partial(layers)
         } else {
             self.publisher.publish(layers)
@@ -314,11 +305,11 @@ impl Writer {
         if !self.become_ready() || self.job.is_some() {
             return;
         }
-        let wanted = self.connected.wanted();
-        let is_missing = wanted.iter().any(|key| !self.built.contains(key));
-        if self.pending.changed.is_empty() && !is_missing {
+        let keys = self.connected.keys_version();
+        if self.pending.changed.is_empty() && keys == self.built_keys {
             return;
         }
+        let wanted = self.connected.wanted();
         let Some(mut structure) = self.structure.take() else {
             return;
         };
@@ -340,6 +331,7 @@ impl Writer {
             .collect();
         let mesh = self.store.mesh().clone();
         let stale = self.stale.clone();
+        self.built_keys = keys;
         self.since_job.clear();
         self.job = Some(tokio::task::spawn_blocking(move || {
             let started = Instant::now();
@@ -471,7 +463,7 @@ impl Writer {
                 let _ = reply.send(());
             }
             Command::Release { registry, reply } => {
-                let was_held = self.held(&registry);
+                let was_held = self.store.holds_back(&registry);
                 let received = Instant::now();
                 let applied = self.store.release(&registry);
                 self.settle(applied, None, Some(received));
