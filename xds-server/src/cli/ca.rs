@@ -25,6 +25,7 @@ use crate::config::{Config, StateConfig, XdsCertificates};
 
 /// Issue certificates of the mesh's own authority
 #[derive(Debug, Args)]
+#[command(after_help = ISSUE_EXAMPLE)]
 pub(super) struct Command {
     #[command(subcommand)]
     action: Action,

@@ -95,9 +95,10 @@ fn of_configuration(config: &Config) -> Result<Findings> {
         .map(|registry| registry.endpoints)
         .sum();
     let checked = format!(
-        "{} registries, {} services, {endpoints} endpoints",
-        offline.registries.len(),
-        offline.mesh.services_len(),
+        "{}, {}, {}",
+        counted(offline.registries.len(), "registry", "registries"),
+        counted(offline.mesh.services_len(), "service", "services"),
+        counted(endpoints, "endpoint", "endpoints"),
     );
     Ok(Findings::new(failures, problems, checked))
 }
@@ -180,8 +181,8 @@ impl Findings {
             (0, 0) => "no problems".to_owned(),
             _ => format!(
                 "{}, {}",
-                counted(*errors, "error"),
-                counted(*warnings, "warning")
+                counted(*errors, "error", "errors"),
+                counted(*warnings, "warning", "warnings")
             ),
         };
         text.push_str(&format!("{result} (checked: {checked})\n"));
@@ -189,9 +190,9 @@ impl Findings {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
+fn counted(count: usize, one: &str, many: &str) -> String {
     match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
+        1 => format!("1 {one}"),
+        _ => format!("{count} {many}"),
     }
 }

@@ -8,6 +8,9 @@ use prost_types::Struct;
 
 use super::*;
 
+/// A Node's metadata.
+type Entries<'a> = &'a [(&'a str, &'a str)];
+
 fn mesh() -> Mesh {
     let settings = MeshSettings {
         trust_domain: "mesh.example".parse().unwrap(),
@@ -91,7 +94,7 @@ fn described(id: &str, metadata: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_node_says_what_it_is_by_its_id_and_its_metadata() {
-    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+    let cases: [(&str, Entries<'_>, &str); 8] = [
         (
             "sidecar~10.0.0.1~vm-1.shop~shop.svc.cluster.local",
             &[],
@@ -139,7 +142,7 @@ fn a_node_says_what_it_is_by_its_id_and_its_metadata() {
 
 #[test]
 fn a_node_that_is_not_understood_is_told_why() {
-    let cases: [(&str, &[(&str, &str)], &str); 6] = [
+    let cases: [(&str, Entries<'_>, &str); 6] = [
         ("", &[], "no id"),
         ("x", &[("NAMESPACE", "Not Valid")], "namespace 'Not Valid'"),
         ("x", &[("BOWLINE_CAPTURE", "magic")], "'magic' is neither"),

@@ -18,6 +18,7 @@ fn every_help_has_an_example() {
         "proxies",
         "registries",
         "registries release",
+        "ca",
         "ca issue",
         "ca bundle",
     ] {
@@ -80,7 +81,7 @@ fn check_finds_nothing_wrong_with_what_is_right() {
     .success();
     assert_eq!(
         out,
-        "no problems (checked: 1 registries, 1 services, 1 endpoints)\n"
+        "no problems (checked: 1 registry, 1 service, 1 endpoint)\n"
     );
     // Looking leaves nothing behind.
     assert!(!directory.path().join("data").exists());
