@@ -1,4 +1,7 @@
-#![doc = include_str!("../README.md")]
+//! The registry contract, as tests that every adapter runs.
+//!
+//! README.md has the rules in words and says how an adapter runs the tests. Reading order: [`Subject`], what an adapter provides;
+//! `running`, an adapter at work and what the mesh knows from it; `rules`, one function for each rule.
 
 mod rules;
 mod running;

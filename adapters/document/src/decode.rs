@@ -3,11 +3,16 @@
 use std::{cell::RefCell, fmt};
 
 use serde::de::{
-    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess,
-    IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer,
+    MapAccess, SeqAccess, Visitor,
 };
 
 use crate::{DecodeError, Entry, Key, Kind, Node, Number};
+
+use self::{name::Name, variant::Variant};
+
+mod name;
+mod variant;
 
 /// Decodes a node; of a map, all entries but those with the names in `except`.
 pub(crate) fn decode<'de, T: Deserialize<'de>>(
@@ -263,130 +268,6 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         self.part
             .inside(value, key.as_str(), |part| seed.deserialize(part))
             .map_err(|error| error.at(key.line, key.column).within(key.as_str()))
-    }
-}
-
-/// The name of an entry. Maps may have other keys than text: `{8080: web}` for a map of numbers.
-struct Name<'de> {
-    key: &'de Key,
-}
-
-impl<'de> Deserializer<'de> for Name<'de> {
-    type Error = DecodeError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_borrowed_str(&self.key.text)
-    }
-
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.key.text.parse() {
-            Ok(number) => visitor.visit_u64(number),
-            Err(_) => self.deserialize_any(visitor),
-        }
-    }
-
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_u64(visitor)
-    }
-
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_u64(visitor)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        _variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        visitor.visit_enum(self.key.as_str().into_deserializer())
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
-    }
-}
-
-/// A variant with content: `{http: {path: /}}`.
-struct Variant<'de> {
-    key: &'de Key,
-    value: &'de Node,
-    part: Part<'de>,
-}
-
-impl<'de> Variant<'de> {
-    fn content<T>(
-        self,
-        decode: impl FnOnce(Part<'de>) -> Result<T, DecodeError>,
-    ) -> Result<T, DecodeError> {
-        let step = self.key.as_str();
-        self.part
-            .inside(self.value, step, decode)
-            .map_err(|error| error.within(step))
-    }
-}
-
-impl<'de> EnumAccess<'de> for Variant<'de> {
-    type Error = DecodeError;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Self), DecodeError> {
-        let key = self.key;
-        let variant = seed
-            .deserialize(Name { key })
-            .map_err(|error| error.at(key.line, key.column).within(key.as_str()))?;
-        Ok((variant, self))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'de> {
-    type Error = DecodeError;
-
-    fn unit_variant(self) -> Result<(), DecodeError> {
-        match self.value.kind {
-            Kind::Null => Ok(()),
-            _ => Err(DecodeError::new(
-                "it takes no value".to_owned(),
-                format!("write `{}` alone", self.key.as_str()),
-            )
-            .at(self.value.line, self.value.column)
-            .within(self.key.as_str())),
-        }
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
-        self.content(|part| seed.deserialize(part))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        _length: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content(|part| part.deserialize_any(visitor))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content(|part| part.deserialize_struct("", fields, visitor))
     }
 }
 

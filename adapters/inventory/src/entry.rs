@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use bowline_document::{DecodeError, DecodeErrorKind};
+use bowline_document::{DecodeError, DecodeErrorKind, Node};
 use bowline_mesh::{
     Code, Hostname, Kind, Namespace, Object, ObjectKey, RegistrySettings, Severity, Source, Spec,
 };
@@ -180,6 +180,15 @@ impl From<DecodeError> for Finding {
             hint,
             effect: Effect::Refused,
         }
+    }
+}
+
+/// The text of an entry's field. `None` if it is not given, which an empty value is too; `Some(None)` if it is not text.
+pub(crate) fn text<'a>(entry: &'a Node, field: &str) -> Option<Option<&'a str>> {
+    let value = entry.get(field)?;
+    match value.kind() {
+        bowline_document::Kind::Null => None,
+        _ => Some(value.as_str()),
     }
 }
 

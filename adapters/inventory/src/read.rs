@@ -13,10 +13,13 @@ use bowline_mesh::{
 };
 
 use crate::{
-    entry::{Entry, Finding, Identity, Subject},
-    problem::{duplicate, file_problem, malformed, problem, without_port},
-    table, tree,
+    entry::{Identity, Subject},
+    problem::{duplicate, file_problem, without_port},
 };
+
+use self::known::{Known, Taken, known};
+
+mod known;
 
 /// What is known of an inventory.
 #[derive(Debug, Clone, Default)]
@@ -37,27 +40,6 @@ enum Said {
     Failing,
     /// What it contains.
     Content,
-}
-
-/// What is known of one file.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    /// As it was when it was last read; `None` for a file that is known from before the start.
-    content: Option<Result<Arc<[u8]>, FileError>>,
-    entries: Vec<Arc<Taken>>,
-    /// Entries of before that it may still have, which nobody can say now. They count where nobody else has them.
-    kept: Vec<Arc<Taken>>,
-    /// What is wrong with the file as a whole.
-    problem: Option<Problem>,
-}
-
-/// An entry as it is used: as it is written, or as it was when it was last right.
-#[derive(Debug)]
-struct Taken {
-    subject: Option<Subject>,
-    line: u32,
-    objects: Vec<Object>,
-    problems: Vec<Problem>,
 }
 
 impl State {
@@ -100,17 +82,11 @@ impl State {
         let fresh = self.files.values().flat_map(|known| &known.entries);
         let kept = self.files.values().flat_map(|known| &known.kept);
         for taken in fresh.chain(kept).filter(|taken| !taken.objects.is_empty()) {
-            if let Some(identity) = identity(taken) {
+            if let Some(identity) = taken.identity() {
                 in_use.entry(identity).or_insert(&**taken);
             }
         }
         in_use
-    }
-}
-
-impl Known {
-    fn all(&self) -> impl Iterator<Item = &Arc<Taken>> {
-        self.entries.iter().chain(&self.kept)
     }
 }
 
@@ -209,130 +185,6 @@ fn files(
     files
 }
 
-/// Reads one file.
-fn known(
-    file: &File,
-    before: Option<&Known>,
-    in_use: &HashMap<&Identity, &Taken>,
-    settings: &RegistrySettings,
-) -> Known {
-    let kept = || before.into_iter().flat_map(Known::all);
-    let entries = match &file.content {
-        Ok(content) => {
-            entries(content, &file.path, settings).map_err(|finding| malformed(finding, &file.path))
-        }
-        Err(error) => Err(file_problem(error)),
-    };
-    let content = Some(file.content.clone());
-    match entries {
-        Err(problem) => Known {
-            content,
-            entries: Vec::new(),
-            kept: kept().cloned().collect(),
-            problem: Some(problem),
-        },
-        Ok(entries) => {
-            let may_lack = may_lack_entries(&entries);
-            let entries: Vec<_> = entries
-                .into_iter()
-                .map(|entry| Arc::new(take(entry, &file.path, may_lack, in_use)))
-                .collect();
-            let named: BTreeSet<_> = entries.iter().filter_map(|taken| identity(taken)).collect();
-            let kept = kept()
-                .filter(|taken| may_lack && identity(taken).is_some_and(|is| !named.contains(is)))
-                .cloned()
-                .collect();
-            Known {
-                content,
-                entries,
-                kept,
-                problem: None,
-            }
-        }
-    }
-}
-
-fn entries(
-    content: &[u8],
-    place: &Arc<str>,
-    settings: &RegistrySettings,
-) -> Result<Vec<Entry>, Finding> {
-    match place.to_ascii_lowercase().ends_with(".csv") {
-        true => table::entries(content, place, settings),
-        false => tree::entries(content, place, settings),
-    }
-}
-
-/// Whether a file may have more entries than can be read: a name that cannot be read may be that of any entry, and a file whose
-/// last entry is wrong may be cut off. Then nothing that it had before is removed.
-fn may_lack_entries(entries: &[Entry]) -> bool {
-    let is_refused = |entry: &Entry| entry.objects.is_none();
-    entries.iter().any(|entry| entry.subject.is_none()) || entries.last().is_some_and(is_refused)
-}
-
-/// An entry as it is written or, where it is wrong, as it was before.
-fn take(
-    entry: Entry,
-    place: &Arc<str>,
-    may_lack: bool,
-    in_use: &HashMap<&Identity, &Taken>,
-) -> Taken {
-    let Entry {
-        subject,
-        line,
-        objects,
-        findings,
-    } = entry;
-    let before = subject
-        .as_ref()
-        .and_then(|subject| in_use.get(&subject.identity));
-    let last_good = before.filter(|_| objects.is_none());
-    let refused = match (last_good, may_lack) {
-        (Some(_), false) => "its last version that was right stays in use",
-        (Some(_), true) => {
-            "its last version that was right stays in use, and nothing that the file had before is removed"
-        }
-        (None, false) => "it is left out",
-        (None, true) => "it is left out, and nothing that the file had before is removed",
-    };
-    let problems = findings
-        .into_iter()
-        .map(|finding| {
-            let key = subject.as_ref().map(|subject| subject.key.clone());
-            problem(finding, place, key, refused)
-        })
-        .collect();
-    let before = before.map(|taken| &*taken.objects).unwrap_or_default();
-    let objects = match objects {
-        Some(objects) => objects
-            .into_iter()
-            .map(|object| sharing(object, before))
-            .collect(),
-        None => before.to_vec(),
-    };
-    Taken {
-        subject,
-        line,
-        objects,
-        problems,
-    }
-}
-
-/// The object, with the content of before where that is the same: the mesh holds it too, and large inventories are held once.
-fn sharing(object: Object, before: &[Object]) -> Object {
-    let same = before
-        .iter()
-        .find(|known| known.key() == object.key() && known.spec() == object.spec());
-    match same {
-        Some(known) => {
-            let mut shared = known.clone();
-            shared.source = object.source;
-            shared
-        }
-        None => object,
-    }
-}
-
 /// All objects of all files, and all problems.
 fn united(files: &BTreeMap<Arc<str>, Known>) -> (BTreeMap<ObjectKey, Object>, Vec<Problem>) {
     let mut objects = BTreeMap::new();
@@ -404,10 +256,6 @@ fn difference(
         false => Some(Change::Update { upserts, removes }),
     };
     (objects, change)
-}
-
-fn identity(taken: &Taken) -> Option<&Identity> {
-    taken.subject.as_ref().map(|subject| &subject.identity)
 }
 
 #[cfg(test)]

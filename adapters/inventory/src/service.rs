@@ -1,26 +1,23 @@
 //! What a service's entry means.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use bowline_document::Node;
 use bowline_mesh::{
-    Balancing, Code, HealthCheck, Hostname, Kind, NameError, Namespace, Object, Policy, Probe,
-    Protocol, RegistrySettings, Service, ServicePort, Spec, TrafficSettings,
+    Balancing, Hostname, Kind, NameError, Namespace, Object, Policy, RegistrySettings, Service,
+    Spec, TrafficSettings,
 };
 
 use crate::{
-    entry::{Context, Entry, Findings, Identity, Subject},
-    format::{
-        GrpcProbe, HealthCheckEntry, HttpProbe, Prefer, ServiceEntry, ServicePortEntry,
-        TrafficEntry,
-    },
+    entry::{Context, Entry, Findings, Identity, Subject, text},
+    format::{Prefer, ServiceEntry, TrafficEntry},
     workload::ip_address,
 };
 
-const INTERVAL: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(1);
-const UNHEALTHY_THRESHOLD: u32 = 3;
-const HEALTHY_THRESHOLD: u32 = 2;
+use self::{health_check::health_check, port::service_ports};
+
+mod health_check;
+mod port;
 
 /// Reads an item of `services`.
 pub(crate) fn service(node: &Node, context: &Context<'_>) -> Entry {
@@ -62,7 +59,7 @@ pub(crate) fn referred(
 
 /// What an entry is about, even where the rest of it is wrong.
 fn subject(node: &Node, context: &Context<'_>) -> Option<Subject> {
-    let text = |field| node.get(field).map(Node::as_str);
+    let text = |field| text(node, field);
     let namespace = match text("namespace") {
         Some(namespace) => namespace?.parse().ok()?,
         None => context.namespace.clone(),
@@ -106,21 +103,7 @@ fn objects(
         traffic: traffic_entry,
     } = entry;
     let namespace = namespace.unwrap_or_else(|| context.namespace.clone());
-    let hostname = match (&name, hostname) {
-        (_, Some(hostname)) => Some(hostname),
-        (Some(name), None) => findings.take(
-            "name",
-            "use letters, digits and '-', or give a `hostname`",
-            single_label(name).and_then(|()| {
-                let hostname = context.settings.hostname(name, &namespace);
-                hostname.map_err(|error| error.to_string())
-            }),
-        ),
-        (None, None) => {
-            findings.refuse("name", "a service needs a name or a hostname", "");
-            None
-        }
-    };
+    let hostname = hostname.or_else(|| named(name.as_deref(), &namespace, context, findings));
     let addresses: Vec<_> = addresses
         .iter()
         .enumerate()
@@ -129,20 +112,7 @@ fn objects(
             findings.take(&format!("addresses[{index}]"), hint, service_address(text))
         })
         .collect();
-    let balancing = match (prefer, headless) {
-        (None, false) => Balancing::Everywhere,
-        (None, true) => Balancing::ByAddress,
-        (Some(Prefer::Zone), false) => Balancing::PreferZone,
-        (Some(Prefer::Region), false) => Balancing::PreferRegion,
-        (Some(_), true) => {
-            findings.refuse(
-                "prefer",
-                "a headless service is called by the address that the caller has looked up, so there is nothing to prefer",
-                "remove `prefer` or `headless`",
-            );
-            Balancing::ByAddress
-        }
-    };
+    let balancing = balancing(prefer, headless, findings);
     let ports = service_ports(ports, findings);
     let health_check = health_check_entry.and_then(|entry| health_check(entry, findings));
     let settings = traffic_entry.map(|entry| traffic(entry, findings));
@@ -171,6 +141,43 @@ fn objects(
     Some(objects)
 }
 
+/// The hostname that a name makes.
+fn named(
+    name: Option<&str>,
+    namespace: &Namespace,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) -> Option<Hostname> {
+    let Some(name) = name else {
+        findings.refuse("name", "a service needs a name or a hostname", "");
+        return None;
+    };
+    let hint = "use letters, digits and '-', or give a `hostname`";
+    let hostname = single_label(name).and_then(|()| {
+        let hostname = context.settings.hostname(name, namespace);
+        hostname.map_err(|error| error.to_string())
+    });
+    findings.take("name", hint, hostname)
+}
+
+/// How callers pick an endpoint.
+fn balancing(prefer: Option<Prefer>, headless: bool, findings: &mut Findings) -> Balancing {
+    match (prefer, headless) {
+        (None, false) => Balancing::Everywhere,
+        (None, true) => Balancing::ByAddress,
+        (Some(Prefer::Zone), false) => Balancing::PreferZone,
+        (Some(Prefer::Region), false) => Balancing::PreferRegion,
+        (Some(_), true) => {
+            findings.refuse(
+                "prefer",
+                "a headless service is called by the address that the caller has looked up, so there is nothing to prefer",
+                "remove `prefer` or `headless`",
+            );
+            Balancing::ByAddress
+        }
+    }
+}
+
 /// A name with dots could not be told from a hostname where workloads refer to it.
 fn single_label(name: &str) -> Result<(), String> {
     match name.contains(['.', '/']) {
@@ -186,151 +193,6 @@ fn service_address(text: &str) -> Result<IpAddr, String> {
         Some(address) => Ok(address),
         None => Err(format!("'{text}' is not an IP address")),
     }
-}
-
-fn service_ports(entries: Vec<ServicePortEntry>, findings: &mut Findings) -> Vec<ServicePort> {
-    if entries.is_empty() {
-        findings.refuse(
-            "ports",
-            "a service needs at least one port",
-            "such as `ports: [{number: 80, protocol: http}]`",
-        );
-    }
-    let mut numbers = BTreeMap::new();
-    let mut names: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate() {
-        if let Some(first) = numbers.insert(entry.number, index) {
-            let message = format!(
-                "port {} is given twice, first in ports[{first}]",
-                entry.number
-            );
-            findings.refuse(format!("ports[{index}].number"), message, "");
-        }
-        let Some(name) = &entry.name else { continue };
-        if name.is_empty() {
-            findings.refuse(format!("ports[{index}].name"), "the name is empty", "");
-        }
-        if let Some(first) = names.insert(name.as_str().into(), index) {
-            let message = format!("the name `{name}` is given twice, first in ports[{first}]");
-            findings.refuse(format!("ports[{index}].name"), message, "");
-        }
-    }
-    let mut ports = Vec::with_capacity(entries.len());
-    for (index, entry) in entries.into_iter().enumerate() {
-        let ServicePortEntry {
-            number,
-            name,
-            protocol,
-            local_port,
-        } = entry;
-        let said = protocol.or_else(|| Protocol::from_name(name.as_deref()?));
-        let protocol = said.unwrap_or(Protocol::Auto);
-        let name = match name {
-            Some(name) => name.into(),
-            None => default_name(protocol, number.get(), &names),
-        };
-        names.insert(name.clone(), index);
-        if protocol.is_http() && local_port.is_some() {
-            findings.remark(
-                Code::UnsupportedField,
-                format!("ports[{index}].local_port"),
-                "HTTP ports share one local listener that routes by host",
-                "the field is ignored",
-                "remove it, or set `protocol: tcp` if this is not HTTP",
-            );
-        }
-        ports.push(ServicePort {
-            number: number.get(),
-            name,
-            protocol,
-            local_port: local_port
-                .filter(|_| !protocol.is_http())
-                .map(|port| port.get()),
-        });
-    }
-    ports
-}
-
-/// The protocol's name; with the number where that is not said or would not be unique.
-fn default_name(protocol: Protocol, number: u16, taken: &BTreeMap<Arc<str>, usize>) -> Arc<str> {
-    let word = match protocol {
-        Protocol::Http => "http",
-        Protocol::Http2 => "http2",
-        Protocol::Grpc => "grpc",
-        Protocol::Tls => "tls",
-        Protocol::Tcp => "tcp",
-        Protocol::Auto => return format!("port-{number}").into(),
-    };
-    match taken.contains_key(word) {
-        false => word.into(),
-        true => format!("{word}-{number}").into(),
-    }
-}
-
-fn health_check(entry: HealthCheckEntry, findings: &mut Findings) -> Option<HealthCheck> {
-    let HealthCheckEntry {
-        tcp,
-        http,
-        grpc,
-        interval,
-        timeout,
-        healthy_threshold,
-        unhealthy_threshold,
-    } = entry;
-    let interval = interval.unwrap_or(INTERVAL);
-    let timeout = timeout.unwrap_or(TIMEOUT);
-    for (field, duration) in [("interval", interval), ("timeout", timeout)] {
-        if duration.is_zero() {
-            findings.refuse(
-                format!("health_check.{field}"),
-                "it must be longer than 0",
-                "such as `5s`",
-            );
-        }
-    }
-    if timeout > interval && !interval.is_zero() {
-        findings.remark(
-            Code::InvalidField,
-            "health_check.timeout",
-            "it is longer than the interval, so checks are made less often than the interval says",
-            "it is used as written",
-            "make it shorter than `interval`",
-        );
-    }
-    let probe = match (tcp, http, grpc) {
-        (Some(_), None, None) => Probe::Tcp,
-        (None, Some(HttpProbe { path, host }), None) => {
-            if !path.starts_with('/') || path.contains(|c: char| c.is_control() || c == ' ') {
-                findings.refuse(
-                    "health_check.http.path",
-                    "a path begins with '/' and has no spaces",
-                    "such as `/healthz`",
-                );
-            }
-            Probe::Http {
-                path: path.into(),
-                host,
-            }
-        }
-        (None, None, Some(GrpcProbe { service })) => Probe::Grpc {
-            service: service.into(),
-        },
-        _ => {
-            findings.refuse(
-                "health_check",
-                "exactly one of `tcp`, `http` and `grpc` says what is asked",
-                "such as `tcp: {}` or `http: {path: /healthz}`",
-            );
-            return None;
-        }
-    };
-    Some(HealthCheck {
-        probe,
-        interval,
-        timeout,
-        unhealthy_threshold: unhealthy_threshold.map_or(UNHEALTHY_THRESHOLD, |count| count.get()),
-        healthy_threshold: healthy_threshold.map_or(HEALTHY_THRESHOLD, |count| count.get()),
-    })
 }
 
 fn traffic(entry: TrafficEntry, findings: &mut Findings) -> TrafficSettings {

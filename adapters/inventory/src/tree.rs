@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bowline_document::{DecodeError, DecodeErrorKind, Kind, Limits, Node, SyntaxErrorKind, parse};
-use bowline_mesh::{Code, Namespace, RegistrySettings};
+use bowline_mesh::{Code, RegistrySettings};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
@@ -82,9 +82,10 @@ fn document_entries(
             "it has no `services` and no `workloads`",
         ));
     };
-    let namespace = match document.get("namespace").map(Node::decode::<Namespace>) {
-        None => settings.namespace.clone(),
-        Some(Ok(namespace)) => namespace,
+    let namespace = document.get("namespace").map(Node::decode);
+    let namespace = match namespace {
+        None | Some(Ok(None)) => settings.namespace.clone(),
+        Some(Ok(Some(namespace))) => namespace,
         Some(Err(error)) => {
             return Err(Finding {
                 field: "namespace".to_owned(),

@@ -9,22 +9,28 @@ use std::{
 use bowline_document::Node;
 use bowline_identity::SpiffeId;
 use bowline_mesh::{
-    Address, Endpoint, EndpointGroup, Hostname, Kind, Locality, Namespace, Object, Protocol, Spec,
-    Workload, WorkloadPort,
+    Address, Endpoint, EndpointGroup, Hostname, Kind, Locality, Namespace, Object, Spec, Workload,
 };
 
 use crate::{
-    entry::{Context, Entry, Findings, GROUP_SEPARATOR, Identity, Subject},
-    format::{LocalityEntry, WorkloadEntry, WorkloadPortEntry},
+    entry::{Context, Entry, Findings, GROUP_SEPARATOR, Identity, Subject, text},
+    format::{LocalityEntry, WorkloadEntry},
     service::referred,
 };
+
+use self::{address::workload_addresses, port::workload_ports};
+
+pub(crate) use self::address::ip_address;
+
+mod address;
+mod port;
 
 /// Envoy adds up the weights of all endpoints in 32 bits.
 const WEIGHT_MAX: u32 = 1_000_000;
 
 /// Reads an item of `workloads`.
 pub(crate) fn workload(node: &Node, context: &Context<'_>) -> Entry {
-    let text = |field| node.get(field).map(Node::as_str);
+    let text = |field| text(node, field);
     let namespace = match text("namespace") {
         Some(namespace) => namespace.and_then(|namespace| namespace.parse().ok()),
         None => Some(context.namespace.clone()),
@@ -74,26 +80,6 @@ pub(crate) fn subject(
         key: context.key(Kind::Workload, &namespace, name),
         identity: Identity::Workload(namespace, name.into()),
     })
-}
-
-/// An IP address on which something can be reached; `None` if the text is something else.
-pub(crate) fn ip_address(text: &str) -> Result<Option<IpAddr>, String> {
-    let Ok(address) = text.parse::<IpAddr>() else {
-        let looks_like_v4 = text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
-        return match looks_like_v4 {
-            true => Err(format!("'{text}' is not an IP address")),
-            false => Ok(None),
-        };
-    };
-    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    if address.is_unspecified() || address.is_multicast() || is_broadcast {
-        return Err(format!(
-            "'{address}' is not the address of one machine: nothing can connect to it"
-        ));
-    }
-    Ok(Some(address))
 }
 
 fn objects(
@@ -200,74 +186,6 @@ fn valid_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn workload_addresses(
-    address: Option<&str>,
-    addresses: &[String],
-    findings: &mut Findings,
-) -> Vec<Address> {
-    match (address, addresses) {
-        (Some(text), []) => {
-            let hint = "write an IP address, a DNS name, or `unix:/path/of/socket`";
-            let address = findings.take("address", hint, any_address(text));
-            address.into_iter().collect()
-        }
-        (None, [_, ..]) => {
-            let parsed = addresses.iter().enumerate().filter_map(|(index, text)| {
-                let field = format!("addresses[{index}]");
-                let hint = "several addresses are IP addresses of the same machine";
-                let address = ip_address(text).and_then(|address| {
-                    address.ok_or_else(|| format!("'{text}' is not an IP address"))
-                });
-                findings.take(&field, hint, address)
-            });
-            let distinct: Vec<_> = parsed.collect();
-            let count = distinct.iter().collect::<BTreeSet<_>>().len();
-            if count < distinct.len() {
-                findings.refuse("addresses", "an address is given twice", "");
-            }
-            distinct.into_iter().map(Address::Ip).collect()
-        }
-        (None, []) => {
-            findings.refuse(
-                "address",
-                "a workload needs an address",
-                "an IP address, a DNS name, or `unix:/path/of/socket`",
-            );
-            Vec::new()
-        }
-        (Some(_), [_, ..]) => {
-            findings.refuse(
-                "addresses",
-                "`address` and `addresses` are both given",
-                "keep one of them",
-            );
-            Vec::new()
-        }
-    }
-}
-
-fn any_address(text: &str) -> Result<Address, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path.starts_with('/') && path.len() <= 107 {
-            true => Ok(Address::Unix(path.into())),
-            false => Err(format!(
-                "'{text}' is not a socket: its path begins with '/' and has at most 107 bytes"
-            )),
-        };
-    }
-    if let Some(address) = ip_address(text)? {
-        return Ok(Address::Ip(address));
-    }
-    if text.contains(':') {
-        return Err(format!(
-            "'{text}' is not an address; ports are given in `ports`"
-        ));
-    }
-    text.parse()
-        .map(Address::Dns)
-        .map_err(|error: bowline_mesh::NameError| error.to_string())
-}
-
 fn hostnames(
     services: &[String],
     namespace: &Namespace,
@@ -288,49 +206,6 @@ fn hostnames(
         }
     }
     hostnames
-}
-
-fn workload_ports(entries: Vec<WorkloadPortEntry>, findings: &mut Findings) -> Vec<WorkloadPort> {
-    let mut names = BTreeSet::new();
-    let mut app_ports = BTreeMap::new();
-    let mut ports = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let WorkloadPortEntry {
-            name,
-            number,
-            protocol,
-            app_port,
-        } = entry;
-        if name.is_empty() {
-            findings.refuse("ports", "a port has an empty name", "");
-        }
-        if !names.insert(name.clone()) {
-            findings.refuse("ports", format!("the name `{name}` is given twice"), "");
-        }
-        if app_port == Some(number) {
-            findings.refuse(
-                "ports",
-                format!("the application and its sidecar cannot both listen on {number}"),
-                "leave out `app_port` where callers reach the application directly",
-            );
-        }
-        // One port may serve the ports of several services, under the name of each.
-        if app_ports
-            .insert(number, app_port)
-            .is_some_and(|before| before != app_port)
-        {
-            let message = format!("port {number} has different application ports");
-            findings.refuse("ports", message, "");
-        }
-        let protocol = protocol.or_else(|| Protocol::from_name(&name));
-        ports.push(WorkloadPort {
-            number: number.get(),
-            name: name.into(),
-            protocol: protocol.unwrap_or(Protocol::Auto),
-            app_port: app_port.map(|port| port.get()),
-        });
-    }
-    ports
 }
 
 fn workload_locality(entry: &LocalityEntry, findings: &mut Findings) -> Locality {

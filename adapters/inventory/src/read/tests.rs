@@ -244,6 +244,22 @@ workloads:
 }
 
 #[test]
+fn an_empty_value_counts_as_not_given() {
+    let event = first(
+        "
+namespace:
+services:
+  - {name: cart, hostname: , namespace: , addresses: , ports: [{number: 80, name: , protocol: }], health_check: }
+workloads:
+  - {name: a, namespace: , address: 10.0.0.1, addresses: , services: , locality: , weight: , labels: }
+",
+    );
+    assert_eq!(problems(&event), [""; 0]);
+    service(&event, "cart.default.svc.cluster.local");
+    workload(&event, "a");
+}
+
+#[test]
 fn what_the_registry_sets_is_used_where_nothing_is_written() {
     let mut settings = settings();
     settings.namespace = "vms".parse().unwrap();
