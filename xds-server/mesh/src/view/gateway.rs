@@ -1,0 +1,181 @@
+//! Gateways as their proxies see them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{OutboundKey, RouteView, ServiceView, service::precedence};
+use crate::{
+    Gateway, GatewayListener, GatewayName, HostPattern, Hostname, IpFamilies, Mesh, MeshSettings,
+    ObjectKey, Role, RouteParent, StreamRoute,
+};
+
+/// What one gateway proxy sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayView {
+    /// Settings of the mesh as a whole.
+    pub settings: Arc<MeshSettings>,
+    /// Which gateway.
+    pub name: GatewayName,
+    /// The object; `None` where no registry has it (yet): the proxy then listens on nothing.
+    pub key: Option<ObjectKey>,
+    /// Which address families it can listen on.
+    pub families: IpFamilies,
+    /// Its listeners with the routes attached to each.
+    pub listeners: Vec<ListenerView>,
+    /// The services that its routes send to.
+    pub backends: BTreeMap<Hostname, ServiceView>,
+}
+
+/// One listener of a gateway and what is attached to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerView {
+    /// The listener.
+    pub listener: GatewayListener,
+    /// HTTP routes, in the order in which they win ties.
+    pub http_routes: Vec<RouteView>,
+    /// Routes for connections, in the order in which they win ties.
+    pub stream_routes: Vec<StreamRouteView>,
+}
+
+/// A route for connections with its references resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRouteView {
+    /// The object.
+    pub key: ObjectKey,
+    /// The server names that it is about here; `[HostPattern::Any]` where it does not look.
+    pub server_names: Vec<HostPattern>,
+    /// What it says.
+    pub route: Arc<StreamRoute>,
+    /// Backends that no registry has. Connections for them are closed.
+    pub missing: Vec<(Hostname, u16)>,
+}
+
+impl GatewayView {
+    /// What the proxies of a gateway see; `None` where the key is not a gateway's.
+    pub fn new(mesh: &Mesh, key: &OutboundKey) -> Option<Self> {
+        let Role::Gateway(name) = &key.role else {
+            return None;
+        };
+        let (object, listeners) = match mesh.gateway(name) {
+            Some((object, gateway)) => (Some(object.clone()), mesh.listeners(name, gateway)),
+            None => (None, Vec::new()),
+        };
+        let mut backends = BTreeMap::new();
+        for listener in &listeners {
+            let http = listener
+                .http_routes
+                .iter()
+                .flat_map(|view| view.route.destinations());
+            let stream = listener
+                .stream_routes
+                .iter()
+                .flat_map(|view| view.route.destinations());
+            for (hostname, _) in http.chain(stream) {
+                if !backends.contains_key(hostname)
+                    && let Some(view) = ServiceView::new(mesh, key, hostname)
+                {
+                    backends.insert(hostname.clone(), view);
+                }
+            }
+        }
+        Some(Self {
+            settings: mesh.settings.clone(),
+            name: name.clone(),
+            key: object,
+            families: key.families,
+            listeners,
+            backends,
+        })
+    }
+}
+
+impl Mesh {
+    /// A gateway's listeners with what is attached to each.
+    pub(crate) fn listeners(&self, name: &GatewayName, gateway: &Gateway) -> Vec<ListenerView> {
+        let routes = self.index.routes_of_gateway.get(name);
+        let attached = |listener: &GatewayListener| {
+            let mut view = ListenerView {
+                listener: listener.clone(),
+                http_routes: Vec::new(),
+                stream_routes: Vec::new(),
+            };
+            for key in routes.into_iter().flatten() {
+                if !listener
+                    .allowed_routes
+                    .allow(&key.namespace, &name.namespace)
+                {
+                    continue;
+                }
+                if let Some(route) = self.http_routes.get(key)
+                    && attaches(&route.parents, name, listener)
+                    && let Some(hostnames) = shared_hosts(&route.hostnames, &listener.hostname)
+                {
+                    view.http_routes.push(RouteView {
+                        key: key.clone(),
+                        hostnames,
+                        port: None,
+                        route: route.clone(),
+                        missing: self.missing_backends(route.destinations()),
+                    });
+                }
+                if let Some(route) = self.stream_routes.get(key)
+                    && attaches(&route.parents, name, listener)
+                    && let Some(server_names) =
+                        shared_hosts(&route.server_names, &listener.hostname)
+                {
+                    view.stream_routes.push(StreamRouteView {
+                        key: key.clone(),
+                        server_names,
+                        route: route.clone(),
+                        missing: self.missing_backends(route.destinations()),
+                    });
+                }
+            }
+            view.http_routes.sort_by(|one, other| {
+                precedence(
+                    (&one.key, one.route.created),
+                    (&other.key, other.route.created),
+                )
+            });
+            view.stream_routes.sort_by(|one, other| {
+                precedence(
+                    (&one.key, one.route.created),
+                    (&other.key, other.route.created),
+                )
+            });
+            view
+        };
+        gateway.listeners.iter().map(attached).collect()
+    }
+}
+
+/// Whether one of a route's parents is this listener.
+fn attaches(parents: &[RouteParent], name: &GatewayName, listener: &GatewayListener) -> bool {
+    parents.iter().any(|parent| match parent {
+        RouteParent::Gateway {
+            gateway,
+            section,
+            port,
+        } => {
+            gateway == name
+                && section
+                    .as_ref()
+                    .is_none_or(|section| *section == listener.name)
+                && port.is_none_or(|port| port == listener.port)
+        }
+        RouteParent::Service { .. } => false,
+    })
+}
+
+/// The hosts that both a route and its listener are about; `None` where they have none in common.
+fn shared_hosts(route: &[HostPattern], listener: &HostPattern) -> Option<Vec<HostPattern>> {
+    if route.is_empty() {
+        return Some(vec![listener.clone()]);
+    }
+    let mut shared: Vec<_> = route
+        .iter()
+        .filter_map(|host| host.intersection(listener))
+        .collect();
+    shared.sort();
+    shared.dedup();
+    (!shared.is_empty()).then_some(shared)
+}

@@ -1,0 +1,174 @@
+//! Keys: what may influence one layer of a proxy's configuration.
+
+use std::fmt;
+
+use bowline_identity::SpiffeId;
+
+use crate::{
+    Capture, IpFamilies, Locality, Mesh, Namespace, Network, Proxy, RegistryId, Role, WorkloadPort,
+};
+
+/// What may influence one layer of a proxy's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ViewKey {
+    /// Clusters, listeners and routes towards others.
+    Outbound(OutboundKey),
+    /// ClusterLoadAssignments.
+    Endpoints(EndpointsKey),
+    /// What a workload itself listens on.
+    Inbound(InboundKey),
+    /// Secrets of one identity.
+    Own(OwnKey),
+}
+
+/// What influences clusters, listeners and routes towards others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboundKey {
+    /// Sidecars with one way of capture share; every gateway is its own.
+    pub role: Role,
+    /// The registry of the proxy's workload, whose policies act on it. Empty where no registry has policies of its own.
+    pub registry: Option<RegistryId>,
+    /// The namespace, whose services it may call by their short names.
+    pub namespace: Namespace,
+    /// Which address families it can listen on and connect to.
+    pub families: IpFamilies,
+}
+
+/// What influences which endpoints a proxy uses, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointsKey {
+    /// What it can reach.
+    pub network: Network,
+    /// Where it stands.
+    pub locality: Locality,
+    /// Which addresses it can connect to.
+    pub families: IpFamilies,
+}
+
+/// What influences what a workload itself listens on. Its address is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InboundKey {
+    /// How connections come to it.
+    pub capture: Capture,
+    /// What it serves, by number.
+    pub ports: Vec<WorkloadPort>,
+    /// Which address families it listens on.
+    pub families: IpFamilies,
+}
+
+/// Whose secrets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnKey {
+    /// Proven by the proxy.
+    pub identity: SpiffeId,
+}
+
+impl ViewKey {
+    /// The keys of everything that a proxy is served, in the order of its snapshot's layers.
+    pub fn of(proxy: &Proxy, mesh: &Mesh) -> Vec<Self> {
+        let workload = proxy.workload(mesh);
+        let families = match workload {
+            Some((_, workload)) if proxy.addresses.is_empty() => {
+                IpFamilies::of(&workload.addresses)
+            }
+            _ => IpFamilies::of(&proxy.addresses),
+        };
+        let network = proxy
+            .network
+            .clone()
+            .or_else(|| workload.map(|(_, workload)| workload.network.clone()))
+            .unwrap_or_default();
+        let locality = proxy
+            .locality
+            .clone()
+            .or_else(|| workload.map(|(_, workload)| workload.locality.clone()))
+            .unwrap_or_default();
+        let registry = workload
+            .map(|(key, _)| key.registry.clone())
+            .filter(|registry| mesh.has_policies_of_its_own(registry));
+        let mut keys = vec![
+            Self::Outbound(OutboundKey {
+                role: proxy.role.clone(),
+                registry,
+                namespace: proxy.namespace.clone(),
+                families,
+            }),
+            Self::Endpoints(EndpointsKey {
+                network,
+                locality,
+                families,
+            }),
+        ];
+        if let Role::Sidecar(capture) = proxy.role {
+            let mut ports = workload
+                .map(|(_, workload)| workload.ports.clone())
+                .unwrap_or_default();
+            ports.sort();
+            keys.push(Self::Inbound(InboundKey {
+                capture,
+                ports,
+                families,
+            }));
+        }
+        keys
+    }
+}
+
+/// A name that no other key has: it names the layer in listings, logs and metrics.
+impl fmt::Display for ViewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outbound(OutboundKey {
+                role,
+                registry,
+                namespace,
+                families,
+            }) => {
+                write!(f, "outbound/{role}/{namespace}/{families:?}")?;
+                registry
+                    .iter()
+                    .try_for_each(|registry| write!(f, "/policies of {registry}"))
+            }
+            Self::Endpoints(EndpointsKey {
+                network,
+                locality,
+                families,
+            }) => {
+                write!(
+                    f,
+                    "endpoints/{network}/{}/{}/{}/{families:?}",
+                    locality.region, locality.zone, locality.subzone
+                )
+            }
+            Self::Inbound(InboundKey {
+                capture,
+                ports,
+                families,
+            }) => {
+                write!(f, "inbound/{capture:?}/{families:?}")?;
+                ports.iter().try_for_each(
+                    |WorkloadPort {
+                         number,
+                         name,
+                         protocol,
+                         app_port,
+                     }| {
+                        write!(f, "/{number} {name} {protocol:?}")?;
+                        app_port
+                            .iter()
+                            .try_for_each(|app_port| write!(f, " to {app_port}"))
+                    },
+                )
+            }
+            Self::Own(OwnKey { identity }) => write!(f, "own/{identity}"),
+        }
+    }
+}
+
+impl Mesh {
+    /// Whether a registry has policies that act on its own proxies only.
+    fn has_policies_of_its_own(&self, registry: &RegistryId) -> bool {
+        !self.policies_for_mesh.contains(registry)
+            && self.index.registries_with_policies.contains_key(registry)
+    }
+}
