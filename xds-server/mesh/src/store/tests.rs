@@ -103,8 +103,9 @@ fn endpoints(registry: &str, name: &str, of: &str, addresses: &[Address]) -> Obj
     object(registry, name, Spec::Endpoints(Arc::new(spec)))
 }
 
-fn address(number: u8) -> Address {
-    Address::Ip([10, 0, 0, number].into())
+fn address(number: u16) -> Address {
+    let [high, low] = number.to_be_bytes();
+    Address::Ip([10, 0, high, low].into())
 }
 
 fn route(registry: &str, name: &str, parent: &str, backend: &str) -> Object {
@@ -439,7 +440,7 @@ fn what_cannot_be_read_now_keeps_its_last_good_version() {
     );
 }
 
-fn many(count: u8) -> Vec<Object> {
+fn many(count: u16) -> Vec<Object> {
     let groups = (0..count)
         .map(|number| endpoints("a", &format!("vm-{number}"), "cart", &[address(number)]));
     std::iter::once(http_service("a", "cart"))
@@ -490,6 +491,32 @@ fn a_held_loss_ends_when_a_person_says_so_or_the_endpoints_are_back() {
         assert!(store.registries()[0].held.is_none());
         assert!(codes(&store).is_empty());
     }
+}
+
+#[test]
+fn thousands_of_machines_are_held_back_and_scaled_alike() {
+    let mut store = store(&[registry("a")]);
+    store.apply(replace("a", many(5000)), NOW);
+    // A rolling change of less than half is believed, whatever its size.
+    store.apply(replace("a", many(2600)), NOW);
+    assert_eq!(endpoints_of_cart(&store), 2600);
+    store.apply(replace("a", many(1300)), NOW);
+    assert_eq!(endpoints_of_cart(&store), 2600);
+    // What the registry says while a loss is held back is applied.
+    let upserts = vec![endpoints("a", "new", "cart", &[address(9999)])];
+    store.apply(
+        event(
+            "a",
+            Change::Update {
+                upserts,
+                removes: vec![],
+            },
+        ),
+        NOW,
+    );
+    assert_eq!(endpoints_of_cart(&store), 2601);
+    store.release(&"a".parse().unwrap());
+    assert_eq!(endpoints_of_cart(&store), 1301);
 }
 
 #[test]
@@ -663,14 +690,10 @@ fn a_consumers_route_acts_in_its_own_namespace_only_and_goes_first() {
 fn any_object() -> impl Strategy<Value = Object> {
     let registry = prop_oneof![Just("a"), Just("b")];
     let name = prop_oneof![Just("cart"), Just("pay"), Just("web")];
-    (registry, name.clone(), name, 0..6u8, 0..3u8).prop_map(
+    (registry, name.clone(), name, 0..6u8, 0..3u16).prop_map(
         |(registry, name, other, kind, number)| match kind {
             0 => http_service(registry, name),
-            1 => service(
-                registry,
-                name,
-                &[(80 + u16::from(number), "x", Protocol::Tcp)],
-            ),
+            1 => service(registry, name, &[(80 + number, "x", Protocol::Tcp)]),
             2 => endpoints(registry, name, other, &[address(number)]),
             3 => {
                 let by_name = Address::Dns(format!("h{number}.example").parse().unwrap());
@@ -679,7 +702,7 @@ fn any_object() -> impl Strategy<Value = Object> {
             4 => route(registry, name, other, name),
             _ => {
                 let spec = Workload {
-                    addresses: vec![[10, 0, 0, number].into()],
+                    addresses: vec![[10, 0, 0, u8::try_from(number).unwrap()].into()],
                     locality: Locality::default(),
                     network: Network::default(),
                     labels: BTreeMap::new(),
