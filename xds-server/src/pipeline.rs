@@ -12,6 +12,7 @@
 mod births;
 mod connections;
 mod handle;
+mod job;
 mod render;
 mod saved;
 mod writer;

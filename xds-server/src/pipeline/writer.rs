@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use bowline_mesh::{
-    Applied, Change, Changed, MeshStore, Problem, RegistryEvent, RegistryId, RegistryState,
+    Applied, Change, MeshStore, Problem, RegistryEvent, RegistryId, RegistryState,
     view::{EndpointsKey, ViewKey},
 };
 use bowline_snapshot::{Body, Layer, LayerName, Publisher, Snapshot};
@@ -23,6 +23,7 @@ use super::{
     Births, Blocker, Connected, LayerStatus, Opening, PipelineHandle, Saved,
     connections::{layer_name, layer_names},
     handle::{Command, Shown},
+    job::{Built, Job, Pending},
 };
 
 /// Events and commands that wait for the writer. Whoever sends more waits.
@@ -130,28 +131,6 @@ struct Writer {
     is_ready: bool,
     seen: Instant,
     shown: Arc<ArcSwap<Shown>>,
-}
-
-/// What the next structure job has to do.
-#[derive(Debug, Default)]
-struct Pending {
-    changed: Changed,
-    /// When the oldest event behind it was received.
-    received: Option<Instant>,
-}
-
-/// What a structure job made.
-#[derive(Debug)]
-struct Built {
-    structure: StructureLayers,
-    layers: Vec<(ViewKey, Layer)>,
-    endpoints: Vec<(EndpointsKey, Layer)>,
-    /// All endpoint layers were built anew.
-    is_fresh: bool,
-    wanted: BTreeSet<ViewKey>,
-    stale: BTreeSet<Arc<str>>,
-    received: Option<Instant>,
-    took: Duration,
 }
 
 impl Pipeline {
@@ -310,12 +289,12 @@ impl Writer {
             return;
         }
         let wanted = self.connected.wanted();
-        let Some(mut structure) = self.structure.take() else {
+        let Some(structure) = self.structure.take() else {
             return;
         };
-        let Pending { changed, received } = std::mem::take(&mut self.pending);
-        let is_fresh = changed.everything;
-        let endpoint_keys: Vec<_> = wanted
+        let pending = std::mem::take(&mut self.pending);
+        let is_fresh = pending.changed.everything;
+        let endpoints = wanted
             .iter()
             .filter_map(|key| match key {
                 ViewKey::Endpoints(of) if is_fresh || !self.built.contains(key) => {
@@ -329,31 +308,18 @@ impl Writer {
                 _ => None,
             })
             .collect();
-        let mesh = self.store.mesh().clone();
-        let stale = self.stale.clone();
+        let job = Job {
+            structure,
+            mesh: self.store.mesh().clone(),
+            pending,
+            wanted,
+            endpoints,
+            is_fresh,
+            stale: self.stale.clone(),
+        };
         self.built_keys = keys;
         self.since_job.clear();
-        self.job = Some(tokio::task::spawn_blocking(move || {
-            let started = Instant::now();
-            let layers = structure.update(&mesh, &changed, &wanted);
-            let mut endpoints: Vec<(EndpointsKey, Layer)> = Vec::new();
-            for (key, like) in endpoint_keys {
-                let like = like.or_else(|| endpoints.first().cloned());
-                let like = like.as_ref().map(|(key, layer)| (key, layer));
-                let layer = EndpointLayers::build(&mesh, &key, like);
-                endpoints.push((key, layer));
-            }
-            Built {
-                structure,
-                layers,
-                endpoints,
-                is_fresh,
-                wanted,
-                stale,
-                received,
-                took: started.elapsed(),
-            }
-        }));
+        self.job = Some(tokio::task::spawn_blocking(move || job.build()));
     }
 
     /// Publishes what a job made, together with the endpoints that changed meanwhile, as one generation.
