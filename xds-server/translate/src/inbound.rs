@@ -29,7 +29,7 @@ use crate::{
     listener::{
         self, Place, Silence, Socket, any_chain, for_port, http_chain, http_inspector, inspect,
         only_for_ports, original_destination as find_destination, plain_socket_address,
-        socket_address,
+        socket_address, without_tls,
     },
     name,
     problem::Report,
@@ -237,7 +237,11 @@ fn chains(port: &WorkloadPort) -> Vec<FilterChain> {
     match protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => vec![any_chain(&cluster, http())],
         Protocol::Tls | Protocol::Tcp => vec![bytes()],
-        Protocol::Auto => vec![http_chain(&format!("{cluster}http"), http()), bytes()],
+        // There is no TLS inspector here: TLS is bytes like others.
+        Protocol::Auto => vec![
+            http_chain(&format!("{cluster}http"), http()),
+            without_tls(bytes()),
+        ],
     }
 }
 

@@ -131,11 +131,17 @@ pub(crate) fn any_chain(name: &str, filter: Filter) -> FilterChain {
     }
 }
 
-/// A filter chain for what an inspector has seen to be HTTP without TLS.
+/// What Envoy calls a connection that no inspector has seen to be TLS.
+const WITHOUT_TLS: &str = "raw_buffer";
+
+/// A filter chain for what an inspector has seen to be HTTP without TLS. (A TLS connection may name the same protocols in its ALPN.)
+///
+/// Envoy chooses by transport protocol first and never goes back: beside this chain, one for other bytes must be for connections
+/// [`without_tls`] too, or the default one.
 pub(crate) fn http_chain(name: &str, filter: Filter) -> FilterChain {
     FilterChain {
         filter_chain_match: Some(FilterChainMatch {
-            transport_protocol: "raw_buffer".to_owned(),
+            transport_protocol: WITHOUT_TLS.to_owned(),
             application_protocols: HTTP_PROTOCOLS.map(str::to_owned).to_vec(),
             ..FilterChainMatch::default()
         }),
@@ -157,6 +163,17 @@ pub(crate) fn server_name_chain(
         }),
         ..any_chain(name, filter)
     }
+}
+
+/// Limits a chain to connections that no inspector has seen to be TLS.
+pub(crate) fn without_tls(mut chain: FilterChain) -> FilterChain {
+    WITHOUT_TLS.clone_into(
+        &mut chain
+            .filter_chain_match
+            .get_or_insert_default()
+            .transport_protocol,
+    );
+    chain
 }
 
 /// Limits a chain to connections for one port, on a listener that gets connections for many.

@@ -358,3 +358,22 @@ fn what_a_registry_says_twice_or_oddly_is_there_once() {
         "{listener}"
     );
 }
+
+#[test]
+fn bytes_on_a_sniffed_port_have_a_chain_that_envoy_finds() {
+    let mesh = mesh(vec![with_address(
+        "any",
+        "10.0.0.8",
+        &[(9000, Protocol::Auto)],
+    )]);
+    let layer = assembly(&mesh, TRANSPARENT).layer().value;
+    let listener = found(&layer, ResourceType::LISTENER, "10.0.0.8_9000");
+    // Beside a chain for HTTP without TLS, one that matches everything is never looked at; the default chain is.
+    assert_eq!(listener["filter_chains"].as_array().unwrap().len(), 1);
+    assert!(
+        listener["default_filter_chain"]
+            .to_string()
+            .contains("tcp_proxy"),
+        "{listener}"
+    );
+}

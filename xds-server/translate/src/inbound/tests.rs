@@ -98,6 +98,10 @@ fn a_transparent_sidecar_has_one_listener_with_chains_by_port() {
         chains.iter().map(of).collect::<Vec<_>>(),
         [15001, 15006, 8080, 8081, 8081, 8082]
     );
+    // Both chains of the sniffed port say the transport: Envoy would not come back from the first to one that does not.
+    let transport =
+        |chain: usize| chains[chain]["filter_chain_match"]["transport_protocol"].clone();
+    assert_eq!([transport(3), transport(4)], ["raw_buffer", "raw_buffer"]);
     // Only the port that nobody declared is looked into.
     let inspector = &listener["listener_filters"][1]["filter_disabled"];
     assert_eq!(

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use bowline_mesh::{Capture, Code, MergedPort, Problem, Protocol, ServicePort, view::ServiceView};
 use bowline_proto::envoy::config::{
     core::v3::TrafficDirection,
-    listener::v3::FilterChain,
+    listener::v3::Listener,
     route::v3::{Route, RouteConfiguration, VirtualHost},
 };
 use bowline_snapshot::Resource;
@@ -62,36 +62,6 @@ pub(super) fn add(
         );
         return;
     }
-    let by_address = |listener_at: &dyn Fn(IpAddr) -> Vec<FilterChain>,
-                      silence: Option<Silence>,
-                      parts: &mut ServiceParts| {
-        for address in &addresses {
-            let place = Place::At(*address);
-            let mut listener = listener(
-                place,
-                *number,
-                Socket::HandedOver,
-                TrafficDirection::Outbound,
-            );
-            listener.filter_chains = listener_at(*address);
-            if let Some(silence) = silence {
-                inspect(
-                    &mut listener,
-                    vec![tls_inspector(), http_inspector()],
-                    silence,
-                );
-            }
-            parts.listeners.push(ListenerPart::Whole {
-                address: *address,
-                port: *number,
-                listener: Resource::encode(
-                    listener.name.as_str(),
-                    &listener,
-                    parts.origins.clone(),
-                ),
-            });
-        }
-    };
     let is_headless = addresses.is_empty()
         || goes_where_it_wants(view, *protocol, Caller::Sidecar(Capture::Transparent));
     match protocol {
@@ -107,7 +77,9 @@ pub(super) fn add(
         }),
         // The address says which service is meant; there is nothing to look into.
         Protocol::Tcp | Protocol::Tls => {
-            by_address(&|_| vec![bytes_chain(view, *number)], None, parts);
+            at_addresses(&addresses, *number, parts, |listener| {
+                listener.filter_chains.push(bytes_chain(view, *number));
+            });
         }
         Protocol::Auto if is_headless => {
             let routes = http_routes(view, *number, problems);
@@ -115,38 +87,70 @@ pub(super) fn add(
             parts.listeners.push(bytes_part(view, *number));
         }
         Protocol::Auto => {
-            let routes_name = name::sniffed_routes(&service.hostname, *number);
-            let configuration = RouteConfiguration {
-                name: routes_name.clone(),
-                virtual_hosts: vec![VirtualHost {
-                    name: routes_name.clone(),
-                    domains: vec!["*".to_owned()],
-                    routes: http_routes(view, *number, problems),
-                    retry_policy: Some(retry::outbound(None)),
-                    ..VirtualHost::default()
-                }],
-                validate_clusters: route::VALIDATE_CLUSTERS,
-                ..RouteConfiguration::default()
-            };
-            parts.routes.push(Resource::encode(
-                routes_name.as_str(),
-                &configuration,
-                parts.origins.clone(),
-            ));
-            let chains = |address: IpAddr| {
-                let prefix = format!("outbound_{}", name::listener(address, *number));
-                let routes = Routes::Named(routes_name.clone());
-                vec![
-                    http_chain(
-                        "http",
-                        connection_manager(&prefix, Downstream::Trusted, routes),
-                    ),
-                    bytes_chain(view, *number),
-                ]
-            };
-            by_address(&chains, Some(Silence::IsBytes), parts);
+            let routes = http_routes(view, *number, problems);
+            add_sniffed(view, *number, &addresses, routes, parts);
         }
     }
+}
+
+/// A listener on each address of the service.
+fn at_addresses(
+    addresses: &BTreeSet<IpAddr>,
+    port: u16,
+    parts: &mut ServiceParts,
+    fill: impl Fn(&mut Listener),
+) {
+    for address in addresses {
+        let mut listener = listener(
+            Place::At(*address),
+            port,
+            Socket::HandedOver,
+            TrafficDirection::Outbound,
+        );
+        fill(&mut listener);
+        parts.listeners.push(ListenerPart::Whole {
+            address: *address,
+            port,
+            listener: Resource::encode(listener.name.as_str(), &listener, parts.origins.clone()),
+        });
+    }
+}
+
+/// The address says which service is meant, the first bytes whether it is HTTP. Its routes are its own, whatever the Host.
+fn add_sniffed(
+    view: &ServiceView,
+    port: u16,
+    addresses: &BTreeSet<IpAddr>,
+    routes: Vec<Route>,
+    parts: &mut ServiceParts,
+) {
+    let routes_name = name::sniffed_routes(&view.service.hostname, port);
+    let configuration = RouteConfiguration {
+        name: routes_name.clone(),
+        virtual_hosts: vec![VirtualHost {
+            name: routes_name.clone(),
+            domains: vec!["*".to_owned()],
+            routes,
+            retry_policy: Some(retry::outbound(None)),
+            ..VirtualHost::default()
+        }],
+        validate_clusters: route::VALIDATE_CLUSTERS,
+        ..RouteConfiguration::default()
+    };
+    let resource = Resource::encode(routes_name.as_str(), &configuration, parts.origins.clone());
+    parts.routes.push(resource);
+    at_addresses(addresses, port, parts, |listener| {
+        let prefix = format!("outbound_{}", listener.name);
+        let routes = Routes::Named(routes_name.clone());
+        let http = connection_manager(&prefix, Downstream::Trusted, routes);
+        listener.filter_chains.push(http_chain("http", http));
+        listener.default_filter_chain = Some(bytes_chain(view, port));
+        inspect(
+            listener,
+            vec![tls_inspector(), http_inspector()],
+            Silence::IsBytes,
+        );
+    });
 }
 
 fn add_http(
