@@ -174,17 +174,24 @@ fn watch_files(
             poll_at = now + pace.poll;
             news.structure = true;
         }
-        let mut listing = set.list();
-        if watcher.watch(&listing.directories, news.structure) {
-            // What happened in a directory before it was watched was announced to nobody.
-            listing = set.list();
-        }
-        for id in tracker.advance(&listing, &news.hints, now) {
-            let content = listing.load(&id, set.bytes_max);
-            tracker.loaded(id, content, now);
-        }
-        if let Some(reading) = tracker.reading() {
-            sender.send_replace(Some(reading));
+        let is_due = tracker.deadline().is_some_and(|deadline| deadline <= now);
+        if news.only_writing() && !is_due {
+            tracker.writing(&news.hints, now);
+        } else {
+            let mut listing = set.list();
+            if watcher.watch(&listing.directories, news.structure) {
+                // What happened in a directory before it was watched was announced to nobody.
+                listing = set.list();
+            }
+            for id in tracker.advance(&listing, &news.hints, now) {
+                let content = listing.load(&id, set.bytes_max);
+                tracker.loaded(id, content, now);
+            }
+            match tracker.reading() {
+                Some(reading) => drop(sender.send_replace(Some(reading))),
+                // Somebody else is busy in the same directory: that must not keep us busy too.
+                None => thread::sleep((now.elapsed() * 3).min(REST_MAX)),
+            }
         }
         let until = tracker
             .deadline()
@@ -207,6 +214,9 @@ impl FileSet {
         tracker.reading().unwrap_or_default()
     }
 }
+
+/// Longest rest after a look at everything that has found nothing.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

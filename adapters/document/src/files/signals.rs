@@ -36,6 +36,14 @@ pub(super) struct News {
     pub(super) stop: bool,
 }
 
+impl News {
+    /// Whether there is nothing else than that files are being written.
+    pub(super) fn only_writing(&self) -> bool {
+        let is_writing = |(_, hint): &(PathBuf, Hint)| *hint == Hint::Writing;
+        !self.structure && !self.hints.is_empty() && self.hints.iter().all(is_writing)
+    }
+}
+
 /// Where announcements wait for our thread.
 #[derive(Debug, Default)]
 pub(super) struct Signals {

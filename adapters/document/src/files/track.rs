@@ -34,10 +34,22 @@ struct Tracked {
 
 /// A file that changes, or is away.
 struct Unsettled {
-    /// When it counts as settled, if it stays as it is.
+    /// How long it must stay as it is.
+    wait: Duration,
+    /// When it has stayed so long.
     until: Instant,
-    /// As it was; `None` if it was away.
+    /// As it was; `None` if it was away, or nobody has looked.
     stamp: Option<Stamp>,
+}
+
+impl Unsettled {
+    fn new(now: Instant, wait: Duration, stamp: Option<Stamp>) -> Self {
+        Self {
+            wait,
+            until: now + wait,
+            stamp,
+        }
+    }
 }
 
 /// Something that was asked for and is not there.
@@ -88,6 +100,18 @@ impl Tracker {
         to_read
     }
 
+    /// Takes in that somebody writes to files, which is no reason to look at anything yet.
+    pub(super) fn writing(&mut self, hints: &[(PathBuf, Hint)], now: Instant) {
+        for ((_, path), tracked) in &mut self.files {
+            let real = tracked.loaded.as_ref().map(|loaded| &loaded.stamp.real);
+            let is_hinted = |(hinted, _): &(PathBuf, Hint)| hinted == path || Some(hinted) == real;
+            if hints.iter().any(is_hinted) {
+                let wait = self.settle * PATIENCE_WITH_WRITERS;
+                tracked.unsettled = Some(Unsettled::new(now, wait, None));
+            }
+        }
+    }
+
     /// Takes in what was read; `None` if the file was written to while it was read.
     pub(super) fn loaded(&mut self, id: FileId, loaded: Option<Loaded>, now: Instant) {
         let Some(tracked) = self.files.get_mut(&id) else {
@@ -104,10 +128,7 @@ impl Tracker {
                 tracked.unsettled = None;
             }
             None => {
-                tracked.unsettled = Some(Unsettled {
-                    until: now + self.settle,
-                    stamp: None,
-                });
+                tracked.unsettled = Some(Unsettled::new(now, self.settle, None));
             }
         }
     }
@@ -132,7 +153,11 @@ impl Tracker {
             files: files.collect(),
             errors: self.errors.clone(),
         };
-        if self.last.as_ref() == Some(&reading) {
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|last| is_same(last, &reading))
+        {
             return None;
         }
         self.last = Some(reading.clone());
@@ -175,12 +200,11 @@ impl Tracker {
                 return true;
             }
             match &tracked.unsettled {
-                Some(Unsettled { until, stamp: None }) => now < *until,
+                Some(Unsettled {
+                    until, stamp: None, ..
+                }) => now < *until,
                 Some(Unsettled { stamp: Some(_), .. }) | None => {
-                    tracked.unsettled = Some(Unsettled {
-                        until: now + settle,
-                        stamp: None,
-                    });
+                    tracked.unsettled = Some(Unsettled::new(now, settle, None));
                     true
                 }
             }
@@ -217,6 +241,21 @@ impl Tracker {
     }
 }
 
+/// Whether two readings say the same. Content that is the same is the same in memory, and is not compared byte by byte.
+fn is_same(one: &Reading, other: &Reading) -> bool {
+    let same_file = |(one, other): (&File, &File)| {
+        let same_content = match (&one.content, &other.content) {
+            (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
+            (Err(one), Err(other)) => one == other,
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        };
+        same_content && one.path == other.path
+    };
+    one.errors == other.errors
+        && one.files.len() == other.files.len()
+        && one.files.iter().zip(&other.files).all(same_file)
+}
+
 impl Tracked {
     /// Takes in what was seen, and says whether to read it now.
     fn look(
@@ -228,10 +267,7 @@ impl Tracked {
         now: Instant,
     ) -> bool {
         let stamp = &found.stamp;
-        let unsettled = |wait| Unsettled {
-            until: now + wait,
-            stamp: Some(stamp.clone()),
-        };
+        let unsettled = |wait| Unsettled::new(now, wait, Some(stamp.clone()));
         match (hint, &self.unsettled, &self.loaded) {
             (Some(Hint::Written), _, _) => return true,
             (Some(Hint::Writing), _, _) if !is_first => {
@@ -240,7 +276,7 @@ impl Tracked {
             (_, Some(known), _) if known.stamp.as_ref() == Some(stamp) => {
                 return now >= known.until;
             }
-            (_, Some(_), _) => self.unsettled = Some(unsettled(settle)),
+            (_, Some(known), _) => self.unsettled = Some(unsettled(known.wait)),
             (_, None, None) if is_first => return true,
             // A link that leads elsewhere now: what it leads to is complete.
             (_, None, Some(loaded)) if loaded.stamp.real != stamp.real => return true,
@@ -383,6 +419,22 @@ mod tests {
         assert_eq!(scene.at(6900, &[("a", "2")], &[]), None);
         assert_eq!(scene.at(7000, &[("a", "2")], &[]), some("a=2"));
         assert_eq!(scene.tracker.deadline(), None);
+    }
+
+    #[test]
+    fn a_writer_that_only_announces_itself_has_more_patience_too() {
+        let mut scene = Scene::new("/d");
+        assert_eq!(scene.at(0, &[("a", "1")], &[]), some("a=1"));
+        let hint = [(PathBuf::from("/d/a"), Hint::Writing)];
+        scene.tracker.writing(&hint, scene.start);
+        assert_eq!(scene.at(2000, &[("a", "")], &[]), None);
+        assert_eq!(scene.at(11_000, &[("a", "")], &[]), None);
+        assert_eq!(scene.at(12_000, &[("a", "")], &[]), some("a="));
+        scene.tracker.writing(&hint, scene.start);
+        assert_eq!(
+            scene.at(12_001, &[("a", "2")], &[("a", Hint::Written)]),
+            some("a=2")
+        );
     }
 
     #[test]

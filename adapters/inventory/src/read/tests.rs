@@ -260,6 +260,24 @@ workloads:
 }
 
 #[test]
+fn the_examples_in_the_readme_are_right() {
+    let readme = include_str!("../../README.md");
+    let example = |language: &str, begin: &str| {
+        let blocks = readme.split("```").skip(1).step_by(2);
+        let block = blocks
+            .filter_map(|block| block.strip_prefix(language))
+            .find(|block| block.trim_start().starts_with(begin));
+        block.unwrap_or_else(|| panic!("no {language} block"))
+    };
+    let event = first(example("yaml", "# inventory.yaml"));
+    assert_eq!(problems(&event), [""; 0]);
+    assert_eq!(endpoints(&event, "cart.shop.svc.cluster.local").len(), 1);
+    let event = first_csv(example("csv", "name,").trim_start());
+    assert_eq!(problems(&event), [""; 0]);
+    assert_eq!(endpoints(&event, "cart.default.svc.cluster.local").len(), 2);
+}
+
+#[test]
 fn what_the_registry_sets_is_used_where_nothing_is_written() {
     let mut settings = settings();
     settings.namespace = "vms".parse().unwrap();
