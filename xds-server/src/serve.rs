@@ -177,8 +177,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         pipeline: handle,
         registries: configured,
         log: log_control,
+        hangup: signal(SignalKind::hangup())?,
     };
     tasks.spawn("configuration", reload.run(shutdown.clone()));
+
+    tasks.spawn("signals", end_on_signal(shutdown.clone())?);
 
     if let Some(path) = &options.addresses_file {
         addresses.write(path)?;
@@ -190,8 +193,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         "listening"
     );
 
-    let cancelled = shutdown.clone();
-    tasks.spawn("signals", end_on_signal(cancelled));
     let outcome = tasks.supervise().await;
     info!("ending: streams are closed, proxies keep what they have");
     tasks.end(config.shutdown_timeout).await;
@@ -268,14 +269,19 @@ async fn bind(address: std::net::SocketAddr, field: &str) -> anyhow::Result<TcpL
     })
 }
 
-async fn end_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Cancels the token when the process is told to end. The signals are taken from when this returns; what waits is the future.
+fn end_on_signal(
+    shutdown: CancellationToken,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        _ = terminate.recv() => info!("SIGTERM received"),
-        _ = interrupt.recv() => info!("SIGINT received"),
-    }
-    shutdown.cancel();
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = terminate.recv() => info!("SIGTERM received"),
+            _ = interrupt.recv() => info!("SIGINT received"),
+        }
+        shutdown.cancel();
+        Ok(())
+    })
 }

@@ -1,10 +1,7 @@
 //! Following the configuration file while running.
 
 use bowline_document::files::{FileSet, Pace, Watch};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::{signal::unix::Signal, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -24,12 +21,12 @@ pub(super) struct Reload {
     pub(super) pipeline: PipelineHandle,
     pub(super) registries: watch::Sender<Vec<RegistryConfig>>,
     pub(super) log: LogControl,
+    pub(super) hangup: Signal,
 }
 
 impl Reload {
     /// Applies what changes in the file, at once and on SIGHUP, until the token is cancelled. A file that is wrong changes nothing.
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
         let set = FileSet {
             paths: vec![self.config.path.clone()],
             extensions: &[],
@@ -39,7 +36,7 @@ impl Reload {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                _ = hangup.recv() => info!("SIGHUP received: reading the configuration again"),
+                _ = self.hangup.recv() => info!("SIGHUP received: reading the configuration again"),
                 _ = file.next() => {}
             }
             self.apply().await;
