@@ -15,6 +15,7 @@ mod handle;
 mod job;
 mod render;
 mod saved;
+mod standing;
 mod writer;
 
 pub use births::Births;

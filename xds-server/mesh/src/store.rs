@@ -136,6 +136,29 @@ impl MeshStore {
         records.into_iter().map(Record::status).collect()
     }
 
+    /// The registries' places in the mesh, in the order in which they win.
+    pub fn registry_settings(&self) -> Vec<RegistrySettings> {
+        let mut records: Vec<_> = self.records.values().collect();
+        records.sort_by_key(|record| record.rank);
+        records
+            .into_iter()
+            .map(|record| record.settings.clone())
+            .collect()
+    }
+
+    /// How a registry is doing.
+    pub fn registry_state(&self, registry: &RegistryId) -> Option<&RegistryState> {
+        self.records.get(registry).map(|record| &record.state)
+    }
+
+    /// Number of problems that a registry reports of its own objects.
+    pub fn problems_reported_by(&self, registry: &RegistryId) -> usize {
+        self.mesh
+            .reported
+            .get(registry)
+            .map_or(0, |problems| problems.len())
+    }
+
     /// Whether a registry has neither answered nor left anything from before the start.
     pub fn lacks_a_registry(&self) -> bool {
         self.records.values().any(|record| !record.state.is_known())

@@ -418,6 +418,48 @@ async fn a_registry_that_is_taken_out_of_the_configuration_is_taken_out_of_the_m
 }
 
 #[tokio::test]
+async fn a_registry_that_is_renamed_is_never_away() {
+    let running = Running::start(&["a"], LONG);
+    let objects = |of: &str| vec![service(of, "cart"), endpoint(of, "cart", 1)];
+    running.say("a", Change::Replace(objects("a"))).await;
+    let mut stream = running.open("vm").await;
+    let before = until(&mut stream, |snapshot| {
+        has(snapshot, ResourceType::CLUSTER, CART)
+    })
+    .await;
+    running
+        .handle
+        .configure(mesh_settings(), vec![registry("b")])
+        .await
+        .unwrap();
+    // The new name has not answered, and the old one may not answer any more.
+    running.handle.layers().await.unwrap();
+    assert_eq!(running.handle.registries().len(), 2);
+    running
+        .say(
+            "b",
+            Change::Failing {
+                error: "not yet".to_owned(),
+            },
+        )
+        .await;
+    running.say("b", Change::Replace(objects("b"))).await;
+    let renamed = async {
+        while running.handle.registries().len() > 1 {
+            running.handle.layers().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), renamed)
+        .await
+        .unwrap();
+    let after = until(&mut stream, |_| true).await;
+    for of in [ResourceType::CLUSTER, ResourceType::ENDPOINT] {
+        assert_eq!(before.type_version(of), after.type_version(of), "{of}");
+    }
+    running.end().await;
+}
+
+#[tokio::test]
 async fn rendering_offline_gives_what_the_pipeline_serves() {
     let objects = vec![
         service("a", "cart"),

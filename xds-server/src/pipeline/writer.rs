@@ -9,7 +9,8 @@ use std::{
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use bowline_mesh::{
-    Applied, Change, MeshStore, Problem, RegistryEvent, RegistryId, RegistryState,
+    Applied, Change, MeshSettings, MeshStore, Problem, RegistryEvent, RegistryId, RegistrySettings,
+    RegistryState,
     view::{EndpointsKey, ViewKey},
 };
 use bowline_snapshot::{Body, Layer, LayerName, Publisher, Snapshot};
@@ -24,6 +25,7 @@ use super::{
     connections::{layer_name, layer_names},
     handle::{Command, Shown},
     job::{Built, Job, Pending},
+    standing::Standing,
 };
 
 /// Events and commands that wait for the writer. Whoever sends more waits.
@@ -86,6 +88,7 @@ pub fn pipeline(
         started: Instant::now(),
         is_ready: false,
         seen: Instant::now(),
+        retirement: None,
         shown: shown.clone(),
     };
     writer.show();
@@ -130,7 +133,18 @@ struct Writer {
     started: Instant,
     is_ready: bool,
     seen: Instant,
+    /// Registries that are gone from the configuration and wait for their successors.
+    retirement: Option<Retirement>,
     shown: Arc<ArcSwap<Shown>>,
+}
+
+/// A configuration that is taken over in full when the registries that are new in it are known.
+#[derive(Debug, Clone)]
+struct Retirement {
+    settings: Arc<MeshSettings>,
+    registries: Vec<RegistrySettings>,
+    awaited: Vec<RegistryId>,
+    until: Instant,
 }
 
 impl Pipeline {
@@ -169,6 +183,7 @@ impl Pipeline {
                 built = finished(&mut writer.job) => writer.take_built(built.context("a build failed")?),
                 _ = tick.tick() => writer.tick(),
             }
+            writer.retire();
             writer.start_job();
             writer.show();
         }
@@ -201,15 +216,9 @@ impl Writer {
     fn take_event(&mut self, event: RegistryEvent, received: Instant) {
         let registry = event.registry.clone();
         let is_heard = !matches!(event.change, Change::Failing { .. });
-        if let Change::Failing { error } = &event.change {
-            warn!(%registry, error, "the registry cannot be read; what it said last is served");
-        }
-        let held_before = self.store.holds_back(&registry);
-        let now = wall_clock();
-        let applied = self.store.apply(event, now);
-        if self.store.holds_back(&registry) && !held_before {
-            warn!(%registry, "a sudden loss of endpoints is held back; see `bowline registries`");
-        }
+        let before = Standing::of(&self.store, &registry);
+        let applied = self.store.apply(event, wall_clock());
+        Standing::of(&self.store, &registry).tell_since(&before, &registry);
         self.settle(applied, is_heard.then_some(&registry), Some(received));
     }
 
@@ -406,6 +415,68 @@ impl Writer {
         self.is_ready
     }
 
+    /// Takes over a configuration. Registries that are gone from it leave only when those that are new in it have answered, or have
+    /// had their time: one that is merely renamed must not be away in between.
+    fn configure(&mut self, settings: Arc<MeshSettings>, registries: Vec<RegistrySettings>) {
+        let has = |all: &[RegistrySettings], one: &RegistrySettings| {
+            all.iter().any(|other| other.id == one.id)
+        };
+        let before = self.store.registry_settings();
+        let awaited: Vec<_> = registries
+            .iter()
+            .filter(|registry| !has(&before, registry))
+            .map(|registry| registry.id.clone())
+            .collect();
+        let gone = before.iter().filter(|registry| !has(&registries, registry));
+        let mut for_now = registries.clone();
+        self.retirement = None;
+        if !awaited.is_empty() {
+            for_now.extend(gone.cloned());
+            let until = Instant::now() + self.settings.start_timeout;
+            let settings = settings.clone();
+            let retirement = Retirement {
+                settings,
+                registries,
+                awaited,
+                until,
+            };
+            self.retirement = (for_now.len() > retirement.registries.len()).then_some(retirement);
+        }
+        self.apply_configuration(settings, for_now);
+    }
+
+    fn apply_configuration(
+        &mut self,
+        settings: Arc<MeshSettings>,
+        registries: Vec<RegistrySettings>,
+    ) {
+        let applied = self.store.configure(settings, registries);
+        self.settle(applied, None, Some(Instant::now()));
+        // A job builds all endpoint layers anew; until then the old ones are served.
+        self.pending.changed.endpoints.clear();
+    }
+
+    /// Lets registries go that wait for their successors, when those are there.
+    fn retire(&mut self) {
+        let Some(retirement) = &self.retirement else {
+            return;
+        };
+        let is_known = |id: &RegistryId| {
+            self.store
+                .registry_state(id)
+                .is_none_or(RegistryState::is_known)
+        };
+        if retirement.awaited.iter().all(is_known) || retirement.until <= Instant::now() {
+            let Retirement {
+                settings,
+                registries,
+                ..
+            } = retirement.clone();
+            self.retirement = None;
+            self.apply_configuration(settings, registries);
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         // A reply that nobody waits for any more is no error.
         match command {
@@ -422,10 +493,7 @@ impl Writer {
                 registries,
                 reply,
             } => {
-                let applied = self.store.configure(settings, registries);
-                self.settle(applied, None, Some(Instant::now()));
-                // A job builds all endpoint layers anew; until then the old ones are served.
-                self.pending.changed.endpoints.clear();
+                self.configure(settings, registries);
                 let _ = reply.send(());
             }
             Command::Release { registry, reply } => {
