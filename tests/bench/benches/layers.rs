@@ -38,6 +38,14 @@ fn cold_build(bencher: Bencher, services: usize) {
     bencher.bench_local(|| serving.build());
 }
 
+/// All layers from nothing, with 10,000 services.
+#[divan::bench(args = [InUse { outbound: 1, ..InUse::FULL }, InUse { outbound: 10, ..InUse::FULL }, InUse::FULL], sample_count = 5, sample_size = 1)]
+fn cold_build_by_layers(bencher: Bencher, in_use: InUse) {
+    let services = 10_000;
+    let mut serving = Serving::new(Fleet { services }, in_use);
+    bencher.bench_local(|| serving.build());
+}
+
 #[divan::bench(args = SERVICES)]
 fn endpoint_change(bencher: Bencher, services: usize) {
     change_endpoint(bencher, Fleet { services }, InUse::FULL, |index| {

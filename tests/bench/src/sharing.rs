@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_mesh::view::ViewKey;
+use bowline_mesh::{MeshStore, view::ViewKey};
 use bowline_snapshot::{Body, Layer};
 
 use crate::{Fleet, Serving};
@@ -25,12 +25,17 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// Connects the sidecars of so many workloads, of so many kinds, and counts.
-    pub fn of(fleet: Fleet, workloads: usize, kinds: usize) -> (Self, Serving) {
+    /// A mesh with so many workloads, of so many kinds.
+    pub fn mesh(fleet: Fleet, workloads: usize, kinds: usize) -> MeshStore {
         let mut store = fleet.empty_store();
         let mut objects = fleet.objects();
         objects.extend((0..workloads).map(|index| fleet.workload(index, kinds)));
         store.apply(fleet.upsert(objects), Duration::ZERO);
+        store
+    }
+
+    /// Connects the sidecars of all workloads of [`Self::mesh`], and counts.
+    pub fn of(fleet: Fleet, store: MeshStore, workloads: usize, kinds: usize) -> (Self, Serving) {
         let streams: Vec<Vec<ViewKey>> = (0..workloads)
             .map(|index| ViewKey::of(&fleet.sidecar(index, kinds), store.mesh()))
             .collect();
@@ -96,7 +101,8 @@ mod tests {
 
     #[test]
     fn sidecars_of_a_thousand_workloads_share_nearly_everything() {
-        let (sharing, _) = Sharing::of(Fleet { services: 100 }, 3000, 1000);
+        let fleet = Fleet { services: 100 };
+        let (sharing, _) = Sharing::of(fleet, Sharing::mesh(fleet, 3000, 1000), 3000, 1000);
         let Sharing {
             sidecars,
             layers,
