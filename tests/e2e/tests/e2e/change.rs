@@ -137,3 +137,66 @@ async fn services_and_their_policies_come_and_go_without_a_failed_request() {
     report.none_failed().unwrap();
     sidecar.rejected_nothing().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_machine_is_drained_without_a_failed_request() {
+    let first = HttpBackend::start("first").await.unwrap();
+    let second = HttpBackend::start("second").await.unwrap();
+    let both = http_services(&[("cart", &[first.port(), second.port()])]);
+    let name = format!("name: cart-{},", second.port());
+    let draining = both.replace(&name, &format!("{name} health: draining,"));
+    assert_ne!(both, draining);
+    let world = World::start(&both, "").await;
+    let sidecar = world.sidecar("caller", Protocol::Delta).await;
+    let request = world.request_to("cart");
+    answered(&request).await;
+
+    let load = load(&request, Connections::Kept);
+    until(&load, "both answer", |report| {
+        report.answered_by("second") > 0
+    })
+    .await;
+    world.write_inventory(&draining);
+    until(&load, "the draining one gets nothing more", |report| {
+        report.since_last_of("second") >= 100
+    })
+    .await;
+
+    load.stop().await.none_failed().unwrap();
+    sidecar.rejected_nothing().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_comes_and_goes_without_a_failed_request_on_another() {
+    let cart = HttpBackend::start("cart").await.unwrap();
+    let (port, other) = (free_port().unwrap(), free_port().unwrap());
+    let one = gateway_with_rules(port, "[{backendRefs: [{name: cart, port: 80}]}]");
+    let listener = format!("{{name: other, port: {other}, protocol: HTTP}}");
+    let two = one.replace("listeners: [", &format!("listeners: [{listener}, "));
+    let world = World::start(&http_services(&[("cart", &[cart.port()])]), &one).await;
+    let gateway = world.gateway(Protocol::Delta).await;
+    let request = Request::get(loopback(port), "shop.example", "/");
+    answered(&request).await;
+
+    let load = load(&request, Connections::Kept);
+    for _ in 0..2 {
+        world.write_manifests(&two);
+        answered(&Request::get(loopback(other), "shop.example", "/")).await;
+        world.write_manifests(&one);
+        bowline_harness::eventually(
+            "nobody listens on the other port",
+            async || match Request::get(loopback(other), "shop.example", "/")
+                .send()
+                .await
+            {
+                Err(_) => Ok(()),
+                Ok(answer) => Err(format!("status {}", answer.status)),
+            },
+        )
+        .await
+        .unwrap();
+    }
+
+    load.stop().await.none_failed().unwrap();
+    gateway.rejected_nothing().await.unwrap();
+}

@@ -9,6 +9,7 @@ mod away;
 mod change;
 mod identity;
 mod mistake;
+mod operate;
 mod protocol;
 mod restart;
 mod route;

@@ -283,3 +283,82 @@ async fn a_machine_that_fails_its_health_check_gets_no_requests_until_it_is_well
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_machine_with_a_dns_name_is_found_by_dns() {
+    let cart = HttpBackend::start("cart").await.unwrap();
+    let inventory = http_services(&[("cart", &[cart.port()])]);
+    let name = format!("name: cart-{}, address: ", cart.port());
+    let inventory = inventory.replace(&format!("{name}127.0.0.1"), &format!("{name}localhost"));
+    assert!(inventory.contains("localhost"));
+    let world = World::start(&inventory, "").await;
+    let sidecar = world.sidecar("caller", Protocol::Delta).await;
+    assert_eq!(
+        answered(&world.request_to("cart")).await.backend(),
+        Some("cart")
+    );
+    sidecar.rejected_nothing().await.unwrap();
+}
+
+#[tokio::test]
+async fn callers_stay_in_their_zone_while_somebody_is_there() {
+    let near = HttpBackend::start("near").await.unwrap();
+    let far = HttpBackend::start("far").await.unwrap();
+    let inventory = |near_health: &str| {
+        format!(
+            "
+services: [{{name: cart, ports: [{{number: 80, protocol: http}}], prefer: zone}}]
+workloads:
+- {{name: caller, address: 127.0.0.1, locality: eu/eu-1}}
+- {{name: near, address: 127.0.0.1, services: [cart], ports: {{http: {}}}, locality: eu/eu-1, health: {near_health}}}
+- {{name: far, address: 127.0.0.1, services: [cart], ports: {{http: {}}}, locality: eu/eu-2}}
+",
+            near.port(),
+            far.port()
+        )
+    };
+    let world = World::start(&inventory("healthy"), "").await;
+    let _sidecar = world.sidecar("caller", Protocol::Delta).await;
+    answered(&world.request_to("cart")).await;
+    let load = crate::world::load(&world.request_to("cart"), bowline_harness::Connections::New);
+    crate::world::until(&load, "requests run", |report| report.succeeded >= 100).await;
+    let report = load.take_report();
+    assert_eq!(report.answered_by("near"), report.succeeded, "{report}");
+
+    world.write_inventory(&inventory("unhealthy"));
+    crate::world::until(&load, "the other zone takes over", |report| {
+        report.since_last_of("near") >= 50
+    })
+    .await;
+    load.stop().await.none_failed().unwrap();
+}
+
+#[tokio::test]
+async fn machines_get_requests_by_their_weight() {
+    let light = HttpBackend::start("light").await.unwrap();
+    let heavy = HttpBackend::start("heavy").await.unwrap();
+    let none = HttpBackend::start("none").await.unwrap();
+    let inventory = format!(
+        "
+services: [{{name: cart, ports: [{{number: 80, protocol: http}}]}}]
+workloads:
+- {{name: caller, address: 127.0.0.1}}
+- {{name: light, address: 127.0.0.1, services: [cart], ports: {{http: {}}}, weight: 1}}
+- {{name: heavy, address: 127.0.0.1, services: [cart], ports: {{http: {}}}, weight: 9}}
+- {{name: none, address: 127.0.0.1, services: [cart], ports: {{http: {}}}, weight: 0}}
+",
+        light.port(),
+        heavy.port(),
+        none.port()
+    );
+    let world = World::start(&inventory, "").await;
+    let _sidecar = world.sidecar("caller", Protocol::Delta).await;
+    answered(&world.request_to("cart")).await;
+    let load = crate::world::load(&world.request_to("cart"), bowline_harness::Connections::New);
+    crate::world::until(&load, "requests run", |report| report.succeeded >= 200).await;
+    let report = load.stop().await;
+    report.none_failed().unwrap();
+    let share = report.answered_by("heavy") as f64 / report.succeeded as f64;
+    assert!((0.8..0.98).contains(&share), "{report}");
+    assert_eq!(report.answered_by("none"), 0, "{report}");
+}

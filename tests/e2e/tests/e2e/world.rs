@@ -78,7 +78,8 @@ impl World {
         self.replace(&self.folder().join("manifests/all.yaml"), text);
     }
 
-    fn replace(&self, file: &Path, text: &str) {
+    /// Replaces a file at once, as an editor does.
+    pub(crate) fn replace(&self, file: &Path, text: &str) {
         let fresh = self.folder().join("fresh");
         std::fs::write(&fresh, text).unwrap();
         std::fs::rename(&fresh, file).unwrap();
