@@ -4,6 +4,7 @@
 //! state directory has, besides, what changes something or issues certificates: only the owner of the directory can open it.
 
 mod certificates;
+mod connections;
 mod failure;
 mod proxies;
 pub mod resources;
@@ -32,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::PipelineHandle;
 use crate::tls::{TlsCounts, TlsStatus};
 
+use connections::Bounded;
 use failure::Failure;
 
 #[cfg(test)]
@@ -80,12 +82,12 @@ pub fn serve(
     };
     let owner_socket = owner_socket.map(OwnerSocket::bind).transpose()?;
     Ok(async move {
-        let public = axum::serve(listener, for_everyone(shared.clone()))
+        let public = axum::serve(Bounded::new(listener), for_everyone(shared.clone()))
             .with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let Some(OwnerSocket { listener, path }) = owner_socket else {
             return public.await.context("the admin API has failed");
         };
-        let owner = axum::serve(listener, for_owner(shared))
+        let owner = axum::serve(Bounded::new(listener), for_owner(shared))
             .with_graceful_shutdown(shutdown.cancelled_owned());
         let served = tokio::try_join!(public, owner);
         // Whoever finds no socket knows that nobody serves.
