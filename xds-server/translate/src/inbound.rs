@@ -2,10 +2,7 @@
 //!
 //! Nothing here depends on the workload's address, so that all instances of a workload share one layer.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use bowline_mesh::{
     Capture, Code, IpFamilies, Problem, Protocol, WorkloadPort,
@@ -14,7 +11,7 @@ use bowline_mesh::{
 use bowline_proto::duration;
 use bowline_proto::envoy::config::{
     cluster::v3::{Cluster, cluster as envoy_cluster},
-    core::v3::{BindConfig, ExtraSourceAddress, TrafficDirection},
+    core::v3::TrafficDirection,
     endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint},
     listener::v3::{FilterChain, Listener},
     route::v3::{RouteAction, RouteConfiguration, VirtualHost, route::Action, route_action},
@@ -28,21 +25,15 @@ use crate::{
     http::{Downstream, Routes, connection_manager},
     listener::{
         self, Place, Silence, Socket, any_chain, for_port, http_chain, http_inspector, inspect,
-        only_for_ports, original_destination as find_destination, plain_socket_address,
-        socket_address, without_tls,
+        only_for_ports, original_destination as find_destination, socket_address, without_tls,
     },
     name,
+    own_connections::own_source,
     problem::Report,
     retry, route,
     tcp::{StreamTarget, tcp_proxy},
     virtual_outbound::{INBOUND_PORT, OUTBOUND_PORT, loop_chain},
 };
-
-/// The source address of connections from a sidecar to its own workload. iptables lets it pass (Istio's rules know it); anything else
-/// would be captured and come back to the sidecar.
-const OWN_SOURCE_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
-/// The same for IPv6: `::6`.
-const OWN_SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 
 /// The inbound layer of sidecars with one key.
 pub fn inbound(view: &InboundView) -> Translated<Layer> {
@@ -182,6 +173,7 @@ fn explicit(key: &InboundKey, http_port: u16, layer: &mut Layer) -> Vec<Problem>
         let mut cluster = workload_cluster(port);
         cluster.cluster_discovery_type = Some(discovery(envoy_cluster::DiscoveryType::Static));
         cluster.load_assignment = Some(at_loopback(&cluster.name, app_port));
+        cluster.upstream_bind_config = Some(own_source(IpFamilies::V4));
         add_cluster(layer, &cluster);
         let place = Place::Everywhere(*families);
         let mut listener =
@@ -284,26 +276,6 @@ fn at_loopback(cluster: &str, port: u16) -> ClusterLoadAssignment {
             ..LocalityLbEndpoints::default()
         }],
         ..ClusterLoadAssignment::default()
-    }
-}
-
-fn own_source(families: IpFamilies) -> BindConfig {
-    let (first, other): (IpAddr, Option<IpAddr>) = match families {
-        IpFamilies::V4 => (OWN_SOURCE_V4.into(), None),
-        IpFamilies::V6 => (OWN_SOURCE_V6.into(), None),
-        IpFamilies::Dual => (OWN_SOURCE_V4.into(), Some(OWN_SOURCE_V6.into())),
-    };
-    let address = |ip: IpAddr| Some(plain_socket_address(&ip.to_string(), 0));
-    BindConfig {
-        source_address: address(first),
-        extra_source_addresses: other
-            .map(|ip| ExtraSourceAddress {
-                address: address(ip),
-                ..ExtraSourceAddress::default()
-            })
-            .into_iter()
-            .collect(),
-        ..BindConfig::default()
     }
 }
 

@@ -27,6 +27,7 @@ mod dns;
 mod health_check;
 mod http;
 mod listener;
+mod own_connections;
 mod problem;
 mod retry;
 mod route;

@@ -181,7 +181,7 @@ pub(crate) fn outbound_key(capture: Capture) -> OutboundKey {
 pub(crate) fn endpoints_key(network: &str, locality: &str) -> EndpointsKey {
     EndpointsKey {
         network: network.parse().unwrap(),
-        locality: locality.to_owned().into(),
+        locality: locality.parse().unwrap(),
         families: IpFamilies::V4,
     }
 }

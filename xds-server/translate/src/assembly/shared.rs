@@ -22,7 +22,9 @@ use crate::{
         self, Place, Silence, Socket, any_chain, http_chain, http_inspector, inspect,
         server_name_chain, tls_inspector,
     },
-    name, route,
+    name,
+    own_connections::refuse_own,
+    route,
     service::{ListenerPart, SharedRoutes},
     tcp::{StreamTarget, tcp_proxy},
     virtual_outbound::{
@@ -176,6 +178,8 @@ impl OutboundAssembly {
             let mut listener =
                 listener::listener(place, port, Socket::Bound, TrafficDirection::Outbound);
             listener.filter_chains = self.server_name_chains(port, &tls);
+            // A listener of its own for TLS is on loopback: with transparent capture the port's listener is shared.
+            refuse_own(&mut listener);
             inspect(&mut listener, vec![tls_inspector()], Silence::IsWaitedFor);
             self.upsert_listener(&listener);
         }

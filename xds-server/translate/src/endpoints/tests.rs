@@ -36,7 +36,7 @@ fn balanced(balancing: Balancing, endpoints: Vec<Endpoint>) -> Mesh {
 
 fn at(address: &str, locality: &str) -> Endpoint {
     Endpoint {
-        locality: locality.to_owned().into(),
+        locality: locality.parse().unwrap(),
         ..endpoint(address)
     }
 }

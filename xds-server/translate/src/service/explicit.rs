@@ -12,6 +12,7 @@ use super::{
 use crate::{
     listener::{Place, Socket, listener},
     name,
+    own_connections::refuse_own,
     problem::Report,
 };
 
@@ -68,6 +69,7 @@ pub(super) fn add(
             let place = Place::At(Ipv4Addr::LOCALHOST.into());
             let mut listener = listener(place, local, Socket::Bound, TrafficDirection::Outbound);
             listener.filter_chains.push(bytes_chain(view, *number));
+            refuse_own(&mut listener);
             parts.listeners.push(ListenerPart::Whole {
                 address: place.address(),
                 port: local,
