@@ -8,6 +8,7 @@ mod accepted;
 mod away;
 mod change;
 mod identity;
+mod loops;
 mod mistake;
 mod operate;
 mod protocol;
