@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     client::Request,
     eventually::eventually,
-    process::{Output, Process, run},
+    process::{Output, Process, User, run},
 };
 
 /// A running Envoy. It ends with this value.
@@ -31,7 +31,15 @@ impl Envoy {
     /// # Errors
     /// When Envoy cannot be fetched or started, or refuses the bootstrap.
     pub async fn start(name: &str, bootstrap: &str, folder: &Path) -> Result<Self> {
-        let binary = binary().await?;
+        Self::start_as(User::Ours, name, bootstrap, folder).await
+    }
+
+    /// The same as another user, who must be able to write to the folder.
+    ///
+    /// # Errors
+    /// The same, and when we may not start programs as that user.
+    pub async fn start_as(user: User, name: &str, bootstrap: &str, folder: &Path) -> Result<Self> {
+        let binary = Self::binary().await?;
         let configuration = folder.join(format!("{name}.yaml"));
         let address_file = folder.join(format!("{name}.admin"));
         std::fs::write(&configuration, bootstrap)
@@ -53,7 +61,7 @@ impl Envoy {
             "--drain-time-s".as_ref(),
             "2".as_ref(),
         ];
-        let mut process = Process::start(name, &binary, arguments, folder)?;
+        let mut process = Process::start_as(user, name, &binary, arguments, folder)?;
         let admin = eventually(&format!("{name} tells its admin address"), async || {
             if let Err(ended) = process.alive() {
                 return Ok(Err(ended));
@@ -79,7 +87,15 @@ impl Envoy {
             "--config-path".as_ref(),
             file.as_os_str(),
         ];
-        run(&binary().await?, arguments, folder).await
+        run(&Self::binary().await?, arguments, folder).await
+    }
+
+    /// The path of the binary, which is fetched if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub async fn binary() -> Result<PathBuf> {
+        tokio::task::spawn_blocking(xtask::envoy::binary).await?
     }
 
     /// Where its admin interface is.
@@ -218,8 +234,4 @@ impl Envoy {
     pub async fn kill(mut self) -> Result<()> {
         self.process.kill().await
     }
-}
-
-async fn binary() -> Result<PathBuf> {
-    tokio::task::spawn_blocking(xtask::envoy::binary).await?
 }

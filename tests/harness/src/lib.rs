@@ -20,4 +20,4 @@ pub use envoy::Envoy;
 pub use eventually::{PATIENCE, eventually, within};
 pub use load::{Connections, Load, Report, Seen};
 pub use port::free_port;
-pub use process::{Output, Process, run};
+pub use process::{Output, Process, User, run};

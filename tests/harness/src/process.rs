@@ -24,6 +24,15 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// As whom a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// As whoever runs the test.
+    Ours,
+    /// As the user with this id.
+    Other(u32),
+}
+
 /// What a program that has ended said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -47,19 +56,41 @@ impl Process {
         arguments: impl IntoIterator<Item = A>,
         folder: &Path,
     ) -> Result<Self> {
+        Self::start_as(User::Ours, name, program, arguments, folder)
+    }
+
+    /// The same as another user.
+    ///
+    /// # Errors
+    /// The same, and when we may not start programs as that user.
+    pub fn start_as<A: AsRef<OsStr>>(
+        user: User,
+        name: &str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        folder: &Path,
+    ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::options()
             .create(true)
             .append(true)
             .open(&log)
             .with_context(|| format!("cannot write {}", log.display()))?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        match user {
+            User::Ours => {}
+            User::Other(id) => {
+                command.uid(id);
+            }
+        }
+        let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Self {

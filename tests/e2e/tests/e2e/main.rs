@@ -6,6 +6,7 @@
 
 mod accepted;
 mod away;
+mod capture;
 mod change;
 mod identity;
 mod loops;

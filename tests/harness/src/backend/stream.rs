@@ -32,8 +32,16 @@ impl TcpBackend {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::start_on(name, (Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Starts it on an address.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub async fn start_on(name: &str, address: SocketAddr) -> Result<Self> {
         let name: Arc<str> = Arc::from(name);
-        let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), move |stream| {
+        let server = Server::start(address, move |stream| {
             introduce_and_echo(stream, Arc::clone(&name))
         })
         .await?;
