@@ -1,6 +1,6 @@
 //! Endpoints: where a service is served.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use bowline_identity::SpiffeId;
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,7 @@ pub enum Health {
 
 /// Region, zone and sub-zone, each empty where not known; a narrower one has no meaning without the wider.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[serde(try_from = "String", into = "String")]
 pub struct Locality {
     /// Such as `eu-central-1`.
     pub region: Arc<str>,
@@ -104,12 +104,31 @@ impl Locality {
     }
 }
 
+/// Why a text is not a locality.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' has more than a region, a zone and a subzone: write it as `region/zone/subzone`")]
+pub struct LocalityError(String);
+
 /// From `region/zone/subzone`, of which the later parts may be missing.
-impl From<String> for Locality {
-    fn from(text: String) -> Self {
-        let mut parts = text.splitn(3, '/');
+impl FromStr for Locality {
+    type Err = LocalityError;
+
+    fn from_str(text: &str) -> Result<Self, LocalityError> {
+        let mut parts = text.split('/');
         let mut part = || parts.next().unwrap_or_default();
-        Self::new(part(), part(), part())
+        let locality = Self::new(part(), part(), part());
+        match parts.next() {
+            None => Ok(locality),
+            Some(_) => Err(LocalityError(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Locality {
+    type Error = LocalityError;
+
+    fn try_from(text: String) -> Result<Self, LocalityError> {
+        text.parse()
     }
 }
 

@@ -30,7 +30,7 @@ pub mod view;
 mod virtual_address;
 mod workload;
 
-pub use endpoint::{Address, Endpoint, EndpointGroup, Health, Labels, Locality};
+pub use endpoint::{Address, Endpoint, EndpointGroup, Health, Labels, Locality, LocalityError};
 pub use event::{Change, RegistryEvent};
 pub use gateway::{AllowedRoutes, Gateway, GatewayListener, GatewayProtocol};
 pub use guard::GuardSettings;

@@ -76,7 +76,7 @@ impl fmt::Display for Severity {
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)*) => {
         /// The closed list of problems. Codes are stable: they appear in dashboards and alerts, and are never used again for
-        /// something else. The hundreds say who finds it: 1 reading files, 2 reading objects, 3 the mesh, 4 translation.
+        /// something else. The hundreds say who finds it: 1 reading files, 2 reading objects, 3 the mesh, 4 translation, 5 the running server.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $($(#[doc = $doc])+ $name,)*
@@ -142,6 +142,12 @@ codes! {
     NotTranslatable = "BW0404",
     /// Two rules answer the same requests; the later one never acts.
     Shadowed = "BW0405",
+    /// The configuration file was changed while the server runs, and is wrong.
+    WrongConfiguration = "BW0501",
+    /// A change of the configuration waits for a restart.
+    NeedsRestart = "BW0502",
+    /// The state cannot be kept.
+    StateNotKept = "BW0503",
 }
 
 impl fmt::Display for Code {

@@ -83,7 +83,7 @@ pub enum RegistryState {
     Failing {
         /// Since when.
         since: Duration,
-        /// When it was last good; `None` where it never was.
+        /// When it was last good, which is until it failed where it was live; `None` where it never was.
         last_good: Option<Duration>,
         /// What fails.
         error: String,
@@ -98,6 +98,17 @@ impl RegistryState {
             Self::Restored { saved_at } => Some(*saved_at),
             Self::Live { last_event } => Some(*last_event),
             Self::Failing { last_good, .. } => *last_good,
+        }
+    }
+
+    /// For how long what is served has not been confirmed: not at all while it is live, however long ago it last changed. `None` where
+    /// nothing is served.
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        match self {
+            Self::Live { .. } => Some(Duration::ZERO),
+            Self::Starting | Self::Restored { .. } | Self::Failing { .. } => {
+                Some(now.saturating_sub(self.last_good()?))
+            }
         }
     }
 

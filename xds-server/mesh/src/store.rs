@@ -218,11 +218,19 @@ impl MeshStore {
                         last_good: *last_good,
                         error,
                     },
-                    state => RegistryState::Failing {
+                    // It is watched: until now, what is served was what it had.
+                    RegistryState::Live { .. } => RegistryState::Failing {
                         since: now,
-                        last_good: state.last_good(),
+                        last_good: Some(now),
                         error,
                     },
+                    state @ (RegistryState::Starting | RegistryState::Restored { .. }) => {
+                        RegistryState::Failing {
+                            since: now,
+                            last_good: state.last_good(),
+                            error,
+                        }
+                    }
                 };
                 Applied::default()
             }

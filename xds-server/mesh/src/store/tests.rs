@@ -402,6 +402,23 @@ fn an_error_is_never_empty() {
 }
 
 #[test]
+fn what_is_served_ages_from_the_failure_on_and_not_while_nothing_changes() {
+    let later = |seconds| NOW + Duration::from_secs(seconds);
+    let failing = || {
+        let error = "connection refused".to_owned();
+        event("a", Change::Failing { error })
+    };
+    let mut store = store(&[registry("a")]);
+    let age = |store: &MeshStore, seconds| store.registries()[0].state.age(later(seconds));
+    assert_eq!(age(&store, 0), None);
+    store.apply(replace("a", vec![http_service("a", "cart")]), NOW);
+    assert_eq!(age(&store, 3600), Some(Duration::ZERO));
+    store.apply(failing(), later(3600));
+    store.apply(failing(), later(3660));
+    assert_eq!(age(&store, 3700), Some(Duration::from_secs(100)));
+}
+
+#[test]
 fn what_cannot_be_read_now_keeps_its_last_good_version() {
     let mut store = store(&[registry("a")]);
     let all = vec![http_service("a", "cart"), http_service("a", "pay")];
