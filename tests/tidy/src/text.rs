@@ -63,7 +63,8 @@ const IN_RUST: &[Forbidden] = &[
 
 const IN_ANY: &[Forbidden] = &[
     Forbidden {
-        word: "/root/",
+        // With the dot of `.cargo` and the like: `/root/` alone is a path of requests too.
+        word: "/root/.",
         why: "there is no such folder on others' machines",
         remedy: "write a path from the repository's root, or from `~`",
     },
