@@ -31,15 +31,8 @@ impl CertificateAuthority {
     ) -> Result<Self, OpenError> {
         let key = root_key();
         loop {
-            if let Some(stored) = store.get(&key)? {
-                let root = Root::from_stored(&stored.value).map_err(OpenError::Unusable)?;
-                if root.trust_domain != *trust_domain {
-                    return Err(OpenError::OtherTrustDomain {
-                        stored: root.trust_domain,
-                        configured: trust_domain.clone(),
-                    });
-                }
-                return Ok(Self { root });
+            if let Some(authority) = Self::existing(store, trust_domain)? {
+                return Ok(authority);
             }
             let root = Root::generate(trust_domain, now).map_err(OpenError::Generate)?;
             let mut writes = Writes::new();
@@ -51,6 +44,27 @@ impl CertificateAuthority {
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
+    }
+
+    /// Loads the root from the store; none where there is none. Blocks.
+    ///
+    /// # Errors
+    /// When the store fails, or holds a root that is damaged or of another trust domain.
+    pub fn existing(
+        store: &dyn Store,
+        trust_domain: &TrustDomain,
+    ) -> Result<Option<Self>, OpenError> {
+        let Some(stored) = store.get(&root_key())? else {
+            return Ok(None);
+        };
+        let root = Root::from_stored(&stored.value).map_err(OpenError::Unusable)?;
+        if root.trust_domain != *trust_domain {
+            return Err(OpenError::OtherTrustDomain {
+                stored: root.trust_domain,
+                configured: trust_domain.clone(),
+            });
+        }
+        Ok(Some(Self { root }))
     }
 
     /// The realm that this authority vouches for.

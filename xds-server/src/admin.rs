@@ -6,10 +6,13 @@
 mod certificates;
 mod connections;
 mod failure;
+mod problems;
 mod proxies;
+mod registries;
 pub mod resources;
 mod routes;
 mod socket;
+mod state_file;
 pub mod wire;
 
 use std::path::PathBuf;
@@ -29,12 +32,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use crate::config::ConfigurationStatus;
 use crate::metrics::Metrics;
 use crate::pipeline::PipelineHandle;
 use crate::tls::{TlsCounts, TlsStatus};
 
 use connections::Bounded;
 use failure::Failure;
+pub use state_file::StateFile;
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +61,10 @@ pub struct Api {
     pub tls_counts: Option<Arc<TlsCounts>>,
     /// How writing the state goes.
     pub state: watch::Receiver<WriteStatus>,
+    /// The state store's file, where it has one.
+    pub state_file: Option<StateFile>,
+    /// How the configuration file stands to what runs.
+    pub configuration: watch::Receiver<ConfigurationStatus>,
 }
 
 /// What handlers get.

@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Failure) => ExitCode::FAILURE,
         Err(error) => {
-            output::complain(&format!("error: {error:#}\n"));
+            output::complain(&format!("error: {}\n", described(&error)));
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
@@ -112,6 +112,19 @@ fn run(command: Command) -> Result<Outcome> {
     }
 }
 
+/// An error with its causes, each said once: some name their cause in their own text.
+fn described(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        match text.as_str() {
+            "" => text = cause,
+            said if said.ends_with(&cause) => {}
+            _ => text.push_str(&format!(": {cause}")),
+        }
+    }
+    text
+}
+
 /// A text as one segment of a path, or as a value in a query.
 fn path_segment(text: &str) -> String {
     text.bytes()
@@ -122,4 +135,27 @@ fn path_segment(text: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write a: {source}")]
+    struct Unwritten {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let source = std::io::Error::other("no space");
+        let error = anyhow::Error::from(Unwritten { source }).context("no certificate");
+        assert_eq!(
+            described(&error),
+            "no certificate: cannot write a: no space"
+        );
+        let error = anyhow::anyhow!("refused").context("cannot ask");
+        assert_eq!(described(&error), "cannot ask: refused");
+    }
 }

@@ -9,6 +9,7 @@ mod error;
 mod fields;
 mod read;
 mod registries;
+mod status;
 mod value;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use bowline_mesh::{MeshSettings, RegistrySettings};
 
 pub use change::Difference;
 pub use error::{ConfigError, ConfigErrors};
+pub use status::ConfigurationStatus;
 pub use value::{LogFilter, LogFormat};
 
 #[cfg(test)]

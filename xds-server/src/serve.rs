@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    admin,
-    config::{Config, StateConfig, XdsCertificates, XdsConfig},
+    admin::{self, StateFile},
+    config::{Config, ConfigurationStatus, StateConfig, XdsCertificates, XdsConfig},
     grpc::Listener,
     log,
     metrics::Metrics,
@@ -61,7 +61,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let store = open_state(&config.state)?;
+    let (store, state_file) = open_state(&config.state)?;
     let writer = WriteBehind::start(store.clone())
         .context("cannot start the thread that writes the state")?;
     let authority =
@@ -160,6 +160,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for (name, listener) in listeners {
         tasks.spawn(name, listener.serve(service.clone(), shutdown.clone()));
     }
+    let (configuration_status, configuration) = watch::channel(ConfigurationStatus::default());
     let api = admin::Api {
         pipeline: handle.clone(),
         fleet,
@@ -168,6 +169,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tls_status,
         tls_counts,
         state: writer.status(),
+        state_file,
+        configuration,
     };
     let owner_socket = config.state.admin_socket();
     let admin = admin::serve(admin_socket, owner_socket, api, shutdown.clone())?;
@@ -176,6 +179,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         config: config.clone(),
         pipeline: handle,
         registries: configured,
+        status: configuration_status,
         log: log_control,
         hangup: signal(SignalKind::hangup())?,
     };
@@ -200,7 +204,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     outcome
 }
 
-fn open_state(config: &StateConfig) -> anyhow::Result<Arc<dyn Store>> {
+fn open_state(config: &StateConfig) -> anyhow::Result<(Arc<dyn Store>, Option<StateFile>)> {
     match config {
         StateConfig::Directory(directory) => {
             let store = Embedded::open(directory).with_context(|| {
@@ -209,13 +213,15 @@ fn open_state(config: &StateConfig) -> anyhow::Result<Arc<dyn Store>> {
                     directory.display()
                 )
             })?;
-            Ok(Arc::new(store))
+            let file = StateFile::opened(store.path())
+                .with_context(|| format!("state.path: cannot find {}", store.path().display()))?;
+            Ok((Arc::new(store), Some(file)))
         }
         StateConfig::Memory => {
             warn!(
                 "state is kept in memory: a restart forgets the authority's root and the registries' last good objects"
             );
-            Ok(Arc::new(Memory::new()))
+            Ok((Arc::new(Memory::new()), None))
         }
     }
 }
@@ -241,25 +247,16 @@ fn control_plane_name() -> String {
 }
 
 fn tls_source(config: &Config, authority: &Arc<CertificateAuthority>) -> TlsSource {
-    match config.xds.tls.as_ref().map(|tls| &tls.certificates) {
-        Some(XdsCertificates::Files {
-            certificate,
-            key,
-            client_authorities,
-        }) => TlsSource::Files(TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_authorities: client_authorities.clone(),
-            trust_domains: [config.mesh.trust_domain.clone()].into(),
-        }),
-        Some(XdsCertificates::Authority(names)) => TlsSource::Authority {
-            authority: authority.clone(),
-            names: names.clone(),
-        },
-        None => TlsSource::Authority {
-            authority: authority.clone(),
-            names: Default::default(),
-        },
+    if let Some(files) = TlsFiles::configured(config) {
+        return TlsSource::Files(files);
+    }
+    let names = match config.xds.tls.as_ref().map(|tls| &tls.certificates) {
+        Some(XdsCertificates::Authority(names)) => names.clone(),
+        Some(XdsCertificates::Files { .. }) | None => Default::default(),
+    };
+    TlsSource::Authority {
+        authority: authority.clone(),
+        names,
     }
 }
 

@@ -120,6 +120,10 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
+    pub(crate) fn has_snapshot(&self) {
+        self.status.lock().has_snapshot = true;
+    }
+
     pub(crate) fn sent(&self, response: &Response, bytes: usize, now: OffsetDateTime) {
         let Some(resource_type) = response.resource_type else {
             return;

@@ -228,6 +228,7 @@ impl<P: Protocol> Running<P> {
 
     fn take_snapshot(&mut self) {
         if let Some(snapshot) = self.snapshots.current() {
+            self.connected.has_snapshot();
             self.session.update(snapshot);
         }
     }

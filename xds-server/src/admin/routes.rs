@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bowline_mesh::{RegistryId, RegistryStatus};
+use bowline_mesh::{Problem, RegistryId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -18,8 +18,8 @@ use time::format_description::well_known::Rfc3339;
 use super::failure::Failure;
 use super::proxies::{self, ListedProxy};
 use super::resources::{self, Listed, Selection, TypeName};
-use super::wire::{IssueRequest, IssueResponse, Readiness, Released, Version};
-use super::{Shared, certificates};
+use super::wire::{IssueRequest, IssueResponse, ListedRegistry, Readiness, Released, Version};
+use super::{Shared, certificates, problems, registries};
 use crate::metrics::{Facts, Handshakes};
 use crate::pipeline::LayerStatus;
 
@@ -35,8 +35,8 @@ pub(super) fn reading() -> Router<Shared> {
         .route("/v1/version", get(version))
         .route("/v1/proxies", get(listed_proxies))
         .route("/v1/proxies/{id}/resources", get(proxy_resources))
-        .route("/v1/registries", get(registries))
-        .route("/v1/problems", get(problems))
+        .route("/v1/registries", get(listed_registries))
+        .route("/v1/problems", get(listed_problems))
         .route("/v1/layers", get(layers))
         .route("/v1/ca/bundle", get(bundle))
 }
@@ -65,7 +65,7 @@ async fn index() -> Json<Value> {
         "/v1/proxies": "who is connected, and what each acknowledged or rejected",
         "/v1/proxies/{id}/resources?type=cds&name=…": "what a proxy is served",
         "/v1/registries": "how every registry is doing",
-        "/v1/problems": "what is wrong with objects, registries and their translation",
+        "/v1/problems": "what is wrong with objects, registries, their translation, and the server itself",
         "/v1/layers": "what is served, and to how many",
         "/v1/ca/bundle": "the roots of the mesh's certificates, as PEM",
         "POST /v1/registries/{name}/release": "believe a loss of endpoints; on the socket in the state directory only",
@@ -104,10 +104,11 @@ async fn metrics(State(shared): State<Shared>) -> Result<Response, Failure> {
         started,
         proxies: api.fleet.list(),
         registries: api.pipeline.registries(),
-        problems: api.pipeline.problems().await?,
+        problems: problems::list(&api).await?,
         layers: api.pipeline.layers().await?,
         handshakes,
         writes: api.state.borrow().clone(),
+        configuration: api.configuration.borrow().clone(),
     };
     let text = api
         .metrics
@@ -162,7 +163,7 @@ async fn proxy_resources(
         return Err(Failure::NotFound {
             what: "the proxy",
             name: proxy,
-            hint: "it is not connected, or nothing is ready for it yet; `/v1/proxies` lists who is connected",
+            hint: "it is not connected, or nothing is ready for it yet; `bowline proxies` lists who is connected",
         });
     };
     let selection = Selection {
@@ -176,12 +177,15 @@ async fn proxy_resources(
     }))
 }
 
-async fn registries(State(shared): State<Shared>) -> Json<Vec<RegistryStatus>> {
-    Json(shared.api.pipeline.registries())
+async fn listed_registries(State(shared): State<Shared>) -> Json<Vec<ListedRegistry>> {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Json(registries::list(shared.api.pipeline.registries(), now))
 }
 
-async fn problems(State(shared): State<Shared>) -> Answer<Vec<bowline_mesh::Problem>> {
-    Ok(Json(shared.api.pipeline.problems().await?))
+async fn listed_problems(State(shared): State<Shared>) -> Answer<Vec<Problem>> {
+    Ok(Json(problems::list(&shared.api).await?))
 }
 
 async fn layers(State(shared): State<Shared>) -> Answer<Vec<LayerStatus>> {

@@ -20,6 +20,8 @@ use crate::pipeline::{Births, PipelineSettings, pipeline};
 struct Server {
     shared: Shared,
     events: tokio::sync::mpsc::Sender<RegistryEvent>,
+    configuration: watch::Sender<ConfigurationStatus>,
+    state: tempfile::NamedTempFile,
     _tasks: JoinSet<anyhow::Result<()>>,
 }
 
@@ -44,6 +46,8 @@ fn server() -> Server {
     let mut tasks = JoinSet::new();
     tasks.spawn(writer.run(CancellationToken::new()));
     let metrics = Arc::new(Metrics::new());
+    let (configuration, follow) = watch::channel(ConfigurationStatus::default());
+    let state = tempfile::NamedTempFile::new().unwrap();
     let api = Api {
         pipeline: handle,
         fleet: Fleet::observed_by(metrics.observer(births)),
@@ -52,10 +56,14 @@ fn server() -> Server {
         tls_status: None,
         tls_counts: None,
         state: watch::channel(WriteStatus::default()).1,
+        state_file: Some(StateFile::opened(state.path()).unwrap()),
+        configuration: follow,
     };
     Server {
         shared: Shared { api, started: now },
         events,
+        configuration,
+        state,
         _tasks: tasks,
     }
 }
@@ -144,6 +152,10 @@ async fn listings_say_what_is_known() {
     let (_, registries) = server.get("/v1/registries").await;
     assert_eq!(registries[0]["registry"], "vms");
     assert_eq!(registries[0]["state"], "live");
+    assert_eq!(registries[0]["age_seconds"], 0);
+    let last_event = registries[0]["last_event"].as_str().unwrap();
+    time::OffsetDateTime::parse(last_event, &time::format_description::well_known::Rfc3339)
+        .unwrap();
     let (_, problems) = server.get("/v1/problems").await;
     assert_eq!(problems[0]["code"], "BW0201");
     assert_eq!(
@@ -164,6 +176,44 @@ async fn listings_say_what_is_known() {
         "{text}"
     );
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_server_itself_is_listed_and_counted() {
+    let server = server();
+    assert_eq!(server.get("/v1/problems").await.1, json!([]));
+    server.configuration.send_replace(ConfigurationStatus {
+        error: Some("b.yaml:1: is wrong\nb.yaml:2: as well".to_owned()),
+        needs_restart: vec!["xds.tls"],
+    });
+    std::fs::remove_file(server.state.path()).unwrap();
+    let (_, problems) = server.get("/v1/problems").await;
+    let codes: Vec<_> = problems
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| (&problem["code"], &problem["severity"]))
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            (&json!("BW0501"), &json!("error")),
+            (&json!("BW0502"), &json!("warning")),
+            (&json!("BW0503"), &json!("error")),
+        ]
+    );
+    assert_eq!(
+        problems[0]["message"],
+        "b.yaml:1: is wrong; b.yaml:2: as well"
+    );
+    assert_eq!(problems[1]["field"], "xds.tls");
+    let (_, text) = server.ask(Method::GET, "/metrics", "").await;
+    assert!(text.contains("bowline_problems{code=\"BW0503\",severity=\"error\"} 1"));
+    assert!(text.contains("bowline_configuration_valid{} 0.0"), "{text}");
+    // Another file in its place is not the one that is open.
+    std::fs::write(server.state.path(), "").unwrap();
+    let (_, problems) = server.get("/v1/problems").await;
+    assert_eq!(problems[2]["code"], "BW0503");
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! What goes over the admin API, where both ends are ours.
 
+use std::time::{Duration, SystemTime};
+
 use bowline_identity::SpiffeId;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::pipeline::Blocker;
 
@@ -39,6 +42,74 @@ pub struct Version {
 pub struct Released {
     /// Whether a loss was held back.
     pub released: bool,
+}
+
+/// How a registry is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRegistry {
+    /// Which.
+    pub registry: String,
+    /// In short.
+    pub state: RegistryHealth,
+    /// For how long what is served has not been confirmed; 0 while the registry is live.
+    pub age_seconds: Option<u64>,
+    /// When it last said something, where it is live.
+    pub last_event: Option<Moment>,
+    /// When it was last confirmed what is served, where that is from before the start.
+    pub saved_at: Option<Moment>,
+    /// Since when it fails, where it does.
+    pub failing_since: Option<Moment>,
+    /// When it was last good, where it fails and ever was.
+    pub last_good: Option<Moment>,
+    /// What fails, where it does.
+    pub error: Option<String>,
+    /// Objects that are served.
+    pub objects: usize,
+    /// Endpoints in them.
+    pub endpoints: usize,
+    /// Events received since the start.
+    pub events: u64,
+    /// A loss that is held back.
+    pub held: Option<HeldLoss>,
+}
+
+/// How a registry is doing, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistryHealth {
+    /// It has not answered yet, and nothing of it is known.
+    Starting,
+    /// It has not answered since the start; its last good objects of before are served.
+    Restored,
+    /// What is served is what it last said.
+    Live,
+    /// It cannot be read. What it said last is served.
+    Failing,
+}
+
+/// A loss of endpoints that is not believed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldLoss {
+    /// Objects that the registry no longer names.
+    pub objects: usize,
+    /// Endpoints in them.
+    pub endpoints: usize,
+    /// When the loss was reported.
+    pub since: Moment,
+    /// When it will be believed.
+    pub until: Moment,
+}
+
+/// A time, written as RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(#[serde(with = "time::serde::rfc3339")] pub OffsetDateTime);
+
+impl Moment {
+    /// So long after the epoch.
+    pub fn since_epoch(duration: Duration) -> Self {
+        Self(OffsetDateTime::from(SystemTime::UNIX_EPOCH + duration))
+    }
 }
 
 /// A wish for a certificate.

@@ -24,6 +24,7 @@ mod tests;
 /// Print the bootstrap of an Envoy: who it is, and where its control plane is
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
+#[command(group = clap::ArgGroup::new("control plane").required(true).multiple(true).args(["config", "xds"]))]
 pub(super) struct Command {
     /// What the Envoy is there for
     #[arg(long, value_enum)]
@@ -34,14 +35,14 @@ pub(super) struct Command {
     /// The namespace of the workload or gateway
     #[arg(long, value_name = "NAMESPACE", default_value = "default")]
     namespace: Namespace,
-    /// How connections come to a sidecar: by listeners on localhost, or redirected by iptables
-    #[arg(long, value_enum, default_value = "explicit")]
-    capture: CaptureMode,
+    /// How connections come to a sidecar: by listeners on localhost, or redirected by iptables [default: explicit]
+    #[arg(long, value_enum)]
+    capture: Option<CaptureMode>,
     /// The Gateway object that a gateway serves; by default the one with its own name
     #[arg(long, value_name = "NAMESPACE/NAME")]
     gateway: Option<ObjectName>,
     /// Take the control plane's address and the mesh's names from Bowline's configuration
-    #[arg(long, value_name = "FILE", required_unless_present = "xds")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The control plane as the Envoy reaches it
     #[arg(long, value_name = "HOST:PORT")]
@@ -66,7 +67,7 @@ pub(super) struct Command {
     admin_port: u16,
     /// Where it stands
     #[arg(long, value_name = "REGION/ZONE/SUBZONE")]
-    locality: Option<String>,
+    locality: Option<Locality>,
     /// The network that it is in
     #[arg(long, value_name = "NAME")]
     network: Option<Network>,
@@ -171,13 +172,18 @@ pub(super) fn run(command: &Command) -> Result<Outcome> {
 
 fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
     let NodeName(name) = &command.name;
-    let role = match (command.role, &command.gateway) {
-        (Role::Sidecar, Some(_)) => {
+    let role = match (command.role, command.capture, &command.gateway) {
+        (Role::Sidecar, _, Some(_)) => {
             return Err(Usage::new("`--gateway` is for `--role gateway`").into());
         }
-        (Role::Sidecar, None) => ProxyRole::Sidecar(command.capture.into()),
-        (Role::Gateway, Some(ObjectName(gateway))) => ProxyRole::Gateway(gateway.clone()),
-        (Role::Gateway, None) => ProxyRole::Gateway(GatewayName {
+        (Role::Gateway, Some(_), _) => {
+            return Err(Usage::new("`--capture` is for `--role sidecar`").into());
+        }
+        (Role::Sidecar, capture, None) => {
+            ProxyRole::Sidecar(capture.unwrap_or(CaptureMode::Explicit).into())
+        }
+        (Role::Gateway, None, Some(ObjectName(gateway))) => ProxyRole::Gateway(gateway.clone()),
+        (Role::Gateway, None, None) => ProxyRole::Gateway(GatewayName {
             namespace: command.namespace.clone(),
             name: Arc::from(name.as_str()),
         }),
@@ -204,11 +210,7 @@ fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
         namespace: command.namespace.clone(),
         domain,
         addresses: command.addresses.clone(),
-        locality: command
-            .locality
-            .clone()
-            .map(Locality::from)
-            .unwrap_or_default(),
+        locality: command.locality.clone().unwrap_or_default(),
         network: command.network.clone().unwrap_or_default(),
         identity: command.identity.clone(),
         control_plane,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use bowline_cert_authority::{
     CertificateAuthority, Issued, ServerNames, SigningRequest, Validity, write_files,
 };
@@ -108,6 +108,13 @@ fn run_issue(command: &Issue) -> Result<Outcome> {
         ))
         .into());
     }
+    if command.out.exists() && !command.out.is_dir() {
+        return Err(Usage::new(format!(
+            "`--out` is a directory, and {} is none",
+            command.out.display()
+        ))
+        .into());
+    }
     let Span(ttl) = command.ttl;
     let validity = Validity::new(ttl)?;
     let request = SigningRequest::generate()?;
@@ -154,21 +161,36 @@ fn authority(config: &Config) -> Result<Authority> {
     let StateConfig::Directory(directory) = &config.state else {
         return Err(Usage::new("the server keeps its state in memory, and its authority's key with it: give `state.path`").into());
     };
+    // Opening makes what is not there, and a root that is made here would be one that no server knows of.
+    if !Embedded::path_in(directory).exists() {
+        return Err(no_authority(directory));
+    }
     match Embedded::open(directory) {
         Ok(store) => {
-            CertificateAuthority::open(&store, &config.mesh.trust_domain, SystemTime::now())
-                .map(|authority| Authority::Here(Box::new(authority)))
-                .context("cannot open the certificate authority")
+            let found = CertificateAuthority::existing(&store, &config.mesh.trust_domain)
+                .context("cannot open the certificate authority")?;
+            match found {
+                Some(authority) => Ok(Authority::Here(Box::new(authority))),
+                None => Err(no_authority(directory)),
+            }
         }
         Err(OpenError::InUse { path }) => match config.state.admin_socket() {
             Some(socket) if socket.exists() => Ok(Authority::Running(Server::OwnerSocket(socket))),
-            _ => anyhow::bail!(
+            _ => bail!(
                 "the state store {} is in use by a process that answers no questions: is it a server that starts or ends just now?",
                 path.display()
             ),
         },
         Err(error) => Err(error.into()),
     }
+}
+
+fn no_authority(directory: &Path) -> anyhow::Error {
+    anyhow!(
+        "there is no certificate authority in {} (`state.path`): `bowline serve` makes one when it first starts; \
+         if it has started before, is this its configuration, and is the directory where it was?",
+        directory.display()
+    )
 }
 
 fn issued_by(server: &Server, command: &Issue, ttl: Duration, request_pem: &str) -> Result<Issued> {

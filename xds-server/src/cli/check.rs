@@ -1,9 +1,9 @@
 //! `bowline check`: what is wrong with a configuration and what its registries say, or with a running server.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use bowline_mesh::{RegistryState, RegistryStatus};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -14,18 +14,15 @@ use super::output::{self, Format};
 use super::problem::ListedProblem;
 use crate::config::{Config, ConfigErrors};
 use crate::pipeline::Blocker;
+use crate::tls::{self, TlsFiles, TlsSource};
 
 /// Check a configuration and all that its registries say, or a running server; exit status 1 if there are errors
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["config", "admin"]))]
 pub(super) struct Command {
     /// Check this configuration, and read its registries once
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "admin",
-        conflicts_with = "admin"
-    )]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Check the server whose admin API is here
     #[arg(long, value_name = "URL")]
@@ -88,7 +85,8 @@ pub(super) fn run(command: &Command) -> Result<Outcome> {
 fn of_configuration(config: &Config) -> Result<Findings> {
     let offline = offline::read(config);
     let problems = listed(&offline.problems())?;
-    let failures = offline.registries.iter().filter_map(failure).collect();
+    let mut failures = offline.failures;
+    failures.extend(unusable_certificates(config));
     let endpoints: usize = offline
         .registries
         .iter()
@@ -126,17 +124,11 @@ fn of_server(server: &Server) -> Result<Findings> {
     ))
 }
 
-/// What is wrong with a registry as a whole.
-fn failure(status: &RegistryStatus) -> Option<String> {
-    match &status.state {
-        RegistryState::Failing { error, .. } => Some(format!(
-            "registry {} cannot be read: {error}",
-            status.registry
-        )),
-        RegistryState::Starting | RegistryState::Restored { .. } | RegistryState::Live { .. } => {
-            None
-        }
-    }
+/// Why the server could not start with the certificates that are given to it.
+fn unusable_certificates(config: &Config) -> Option<String> {
+    let files = TlsFiles::configured(config)?;
+    let error = tls::load(TlsSource::Files(files), SystemTime::now()).err()?;
+    Some(format!("xds.tls: cannot serve mutual TLS: {error}"))
 }
 
 /// Problems in the form in which a server tells them, so that there is one way to print them.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -98,19 +98,13 @@ impl ServerArguments {
             _ => Ok(Server::Address(address.to_string())),
         }
     }
+}
 
-    /// The same server's socket for the owner of its state directory.
-    pub(super) fn owner_socket(&self) -> Result<Server> {
-        let Some(path) = &self.config else {
-            return Err(Usage::new(
-                "only the owner of the server's state directory may do this: give `--config FILE`, whose `state.path` says where that is",
-            )
-            .into());
-        };
-        Config::load(path)?.state.admin_socket().map(Server::OwnerSocket).ok_or_else(|| {
-            Usage::new("the server keeps its state in memory, so it has no state directory whose owner could do this").into()
-        })
-    }
+/// The socket, for the owner of its state directory, of the server that runs with a configuration.
+pub(super) fn owner_socket(config: &Path) -> Result<Server> {
+    Config::load(config)?.state.admin_socket().map(Server::OwnerSocket).ok_or_else(|| {
+        Usage::new("the server keeps its state in memory, so it has no state directory whose owner could do this").into()
+    })
 }
 
 impl fmt::Display for Server {
@@ -221,7 +215,9 @@ async fn exchange(
 ) -> Result<Answer> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
-        let response = sender.send_request(request).await?;
+        let response = sender.send_request(request).await.map_err(|error| {
+            anyhow!("what answers there is no admin API ({error}): `admin.address` in the server's configuration says where that is")
+        })?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::view::ViewKey;
 use bowline_mesh::{
-    Capture, Changed, GatewayName, Mesh, MeshStore, Namespace, Problem, Proxy, RegistryStatus, Role,
+    Capture, Change, Changed, GatewayName, Mesh, MeshStore, Namespace, Problem, Proxy,
+    RegistryStatus, Role,
 };
 use bowline_snapshot::Layer;
 use bowline_translate::layers::{EndpointLayers, StructureLayers};
@@ -20,6 +21,8 @@ use crate::registries;
 pub(super) struct Offline {
     pub(super) mesh: Mesh,
     pub(super) registries: Vec<RegistryStatus>,
+    /// Why registries cannot be read at all, where no problem says so already.
+    pub(super) failures: Vec<String>,
 }
 
 /// Reads every registry once.
@@ -34,12 +37,23 @@ pub(super) fn read(config: &Config) -> Offline {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
+    let mut failures = Vec::new();
     for registry in &config.registries {
-        store.apply(registries::load(registry), now);
+        let event = registries::load(registry);
+        if let Change::Failing { error } = &event.change
+            && event.problems.is_empty()
+        {
+            failures.push(format!(
+                "registry {} cannot be read: {error}",
+                event.registry
+            ));
+        }
+        store.apply(event, now);
     }
     Offline {
         mesh: store.mesh().clone(),
         registries: store.registries(),
+        failures,
     }
 }
 

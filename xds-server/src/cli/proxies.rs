@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::Outcome;
 use super::client::ServerArguments;
 use super::output::{self, Format, age};
+use crate::admin::wire::Moment;
 
 /// List who is connected to a running server, and what each acknowledged or rejected, and why
 #[derive(Debug, Args)]
@@ -35,8 +35,10 @@ const EXAMPLE: &str = "Examples:
 
 What a type's column says:
   acked 5s      it has what it was sent last, and has said so 5 s ago
+  current       nothing had to be sent: what it holds, since before it connected here, is what it should have
   sent 5s       it has been sent something 5 s ago, and has not answered yet
   REJECTED 5s   it has refused what it was sent last, and keeps what it had
+  waiting       it has asked, and nothing is ready for it, or another type comes first
   -             it has not asked for any";
 
 /// As the API tells it.
@@ -50,6 +52,7 @@ struct Listed {
     address: String,
     protocol: String,
     connected_at: Moment,
+    has_snapshot: bool,
     types: BTreeMap<String, OfType>,
     places: BTreeMap<String, String>,
 }
@@ -98,30 +101,13 @@ struct Counters {
     rejected: u64,
 }
 
-/// A time that is written as RFC 3339.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Moment(OffsetDateTime);
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        OffsetDateTime::parse(&text, &Rfc3339)
-            .map(Self)
-            .map_err(de::Error::custom)
-    }
-}
-
-impl Moment {
-    fn age(self, now: OffsetDateTime) -> String {
-        age(Duration::try_from(now - self.0).unwrap_or_default())
-    }
-}
-
 /// Where a proxy stands with one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing<'a> {
-    Nothing,
-    Waiting(&'a Moment),
+    NotSubscribed,
+    Waiting,
+    Current,
+    Sent(&'a Moment),
     Acknowledged(&'a Moment),
     Rejected(&'a Moment),
 }
@@ -142,9 +128,15 @@ pub(super) fn run(command: &Command) -> Result<Outcome> {
     if let Some(id) = &command.id
         && wanted.is_empty()
     {
-        bail!(
-            "no proxy with '{id}' in its id is connected; {connected} others are: `bowline proxies` lists them"
-        );
+        match connected {
+            0 => bail!("no proxy is connected at all"),
+            1 => bail!(
+                "no proxy with '{id}' in its id is connected; one other is: `bowline proxies` lists it"
+            ),
+            _ => bail!(
+                "no proxy with '{id}' in its id is connected; {connected} others are: `bowline proxies` lists them"
+            ),
+        }
     }
     let listed: Vec<Listed> = wanted
         .iter()
@@ -171,7 +163,7 @@ fn overview(listed: &[Listed], now: OffsetDateTime) -> String {
                 proxy
                     .types
                     .get(name)
-                    .map_or("-".to_owned(), |of| of.standing().to_text(now))
+                    .map_or("-".to_owned(), |of| proxy.standing(of).to_text(now))
             });
             let proven = if proxy.is_identity_proven {
                 "yes"
@@ -183,7 +175,7 @@ fn overview(listed: &[Listed], now: OffsetDateTime) -> String {
                 id,
                 role,
                 proven.to_owned(),
-                proxy.connected_at.age(now),
+                ago(proxy.connected_at, now),
                 cds,
                 eds,
                 lds,
@@ -206,7 +198,7 @@ fn overview(listed: &[Listed], now: OffsetDateTime) -> String {
     );
     for proxy in listed {
         for (name, of) in &proxy.types {
-            if let (Standing::Rejected(_), Some(rejected)) = (of.standing(), &of.rejected) {
+            if let (Standing::Rejected(_), Some(rejected)) = (proxy.standing(of), &of.rejected) {
                 text.push_str(&format!("\n{} has rejected {name}:\n", proxy.id));
                 text.push_str(&rejected.to_text(&proxy.places));
             }
@@ -235,9 +227,12 @@ fn details(listed: &[Listed], now: OffsetDateTime) -> String {
         }
         text.push_str(&format!(
             "{id}\n  role       {role}\n  identity   {identity}\n  program    {user_agent}\n  connected  {} ago from {address}, {protocol}\n",
-            connected_at.age(now)
+            ago(*connected_at, now)
         ));
-        let rows: Vec<_> = types.iter().map(|(name, of)| of.row(name, now)).collect();
+        let rows: Vec<_> = types
+            .iter()
+            .map(|(name, of)| of.row(name, proxy.standing(of), now))
+            .collect();
         let head = [
             "  TYPE",
             "STANDING",
@@ -250,7 +245,7 @@ fn details(listed: &[Listed], now: OffsetDateTime) -> String {
         text.push_str(&output::table(head, &rows));
         for (name, of) in types {
             if let Some(rejected) = &of.rejected {
-                let when = rejected.at.age(now);
+                let when = ago(rejected.at, now);
                 text.push_str(&format!("  last rejection of {name}, {when} ago:\n"));
                 text.push_str(&rejected.to_text(places));
             }
@@ -259,11 +254,28 @@ fn details(listed: &[Listed], now: OffsetDateTime) -> String {
     text
 }
 
+impl Listed {
+    fn standing<'a>(&self, of: &'a OfType) -> Standing<'a> {
+        if let Some(standing) = of.answered() {
+            return standing;
+        }
+        // What comes after another type waits until that is acknowledged.
+        let is_settled = !self
+            .types
+            .values()
+            .any(|of| matches!(of.answered(), Some(Standing::Sent(_))));
+        match (of.subscribed, of.has_wildcard) {
+            (0, false) => Standing::NotSubscribed,
+            _ if self.has_snapshot && is_settled => Standing::Current,
+            _ => Standing::Waiting,
+        }
+    }
+}
+
 impl OfType {
-    fn standing(&self) -> Standing<'_> {
-        let Some(sent) = &self.sent else {
-            return Standing::Nothing;
-        };
+    /// What it says to what it was sent last; `None` where that is nothing.
+    fn answered(&self) -> Option<Standing<'_>> {
+        let sent = self.sent.as_ref()?;
         let rejected = self
             .rejected
             .as_ref()
@@ -272,17 +284,17 @@ impl OfType {
             .acknowledged
             .as_ref()
             .filter(|acked| acked.version == sent.version);
-        match (rejected, acknowledged) {
+        Some(match (rejected, acknowledged) {
             (Some(rejected), None) => Standing::Rejected(&rejected.at),
             (Some(rejected), Some(acknowledged)) if rejected.at > acknowledged.at => {
                 Standing::Rejected(&rejected.at)
             }
             (_, Some(acknowledged)) => Standing::Acknowledged(&acknowledged.at),
-            (None, None) => Standing::Waiting(&sent.at),
-        }
+            (None, None) => Standing::Sent(&sent.at),
+        })
     }
 
-    fn row(&self, name: &str, now: OffsetDateTime) -> [String; 7] {
+    fn row(&self, name: &str, standing: Standing<'_>, now: OffsetDateTime) -> [String; 7] {
         let subscribed = match (self.has_wildcard, self.subscribed) {
             (true, 0) => "all".to_owned(),
             (true, names) => format!("all and {names}"),
@@ -296,7 +308,7 @@ impl OfType {
         } = self.counters;
         [
             format!("  {name}"),
-            self.standing().to_text(now),
+            standing.to_text(now),
             subscribed,
             messages.to_string(),
             acknowledged.to_string(),
@@ -309,12 +321,18 @@ impl OfType {
 impl Standing<'_> {
     fn to_text(self, now: OffsetDateTime) -> String {
         match self {
-            Self::Nothing => "-".to_owned(),
-            Self::Waiting(at) => format!("sent {}", at.age(now)),
-            Self::Acknowledged(at) => format!("acked {}", at.age(now)),
-            Self::Rejected(at) => format!("REJECTED {}", at.age(now)),
+            Self::NotSubscribed => "-".to_owned(),
+            Self::Waiting => "waiting".to_owned(),
+            Self::Current => "current".to_owned(),
+            Self::Sent(at) => format!("sent {}", ago(*at, now)),
+            Self::Acknowledged(at) => format!("acked {}", ago(*at, now)),
+            Self::Rejected(at) => format!("REJECTED {}", ago(*at, now)),
         }
     }
+}
+
+fn ago(Moment(then): Moment, now: OffsetDateTime) -> String {
+    age(Duration::try_from(now - then).unwrap_or_default())
 }
 
 impl Rejected {
@@ -332,5 +350,59 @@ impl Rejected {
             text.push('\n');
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A proxy that subscribes to all CDS, has been sent what is given, and subscribes to names of EDS and to no RDS.
+    fn proxy(has_snapshot: bool, cds: &Value) -> Listed {
+        let counters = json!({"messages": 0, "bytes": 0, "acknowledged": 0, "rejected": 0});
+        let of = |subscribed: usize, has_wildcard: bool| {
+            json!({
+                "subscribed": subscribed, "has_wildcard": has_wildcard, "counters": counters,
+                "sent": null, "acknowledged": null, "rejected": null,
+            })
+        };
+        let mut all_clusters = of(0, true);
+        for (name, value) in cds.as_object().unwrap() {
+            all_clusters[name] = value.clone();
+        }
+        let types = json!({"CDS": all_clusters, "EDS": of(19, false), "RDS": of(0, false)});
+        let proxy = json!({
+            "id": "a", "role": "sidecar", "identity": "nobody", "is_identity_proven": false, "user_agent": "envoy",
+            "address": "127.0.0.1:1", "protocol": "delta", "connected_at": AT, "has_snapshot": has_snapshot,
+            "types": types, "places": {},
+        });
+        serde_json::from_value(proxy).unwrap()
+    }
+
+    const AT: &str = "2026-01-01T00:00:00Z";
+
+    #[test]
+    fn a_proxy_that_holds_what_it_should_is_current_though_nothing_was_sent() {
+        let sent = json!({"sent": {"version": "1", "at": AT}});
+        let acknowledged =
+            json!({"sent": {"version": "1", "at": AT}, "acknowledged": {"version": "1", "at": AT}});
+        let cases = [
+            (true, json!({}), ["current", "current", "-"]),
+            (false, json!({}), ["waiting", "waiting", "-"]),
+            // Endpoints come after clusters.
+            (true, sent, ["sent 5s", "waiting", "-"]),
+            (true, acknowledged, ["acked 5s", "current", "-"]),
+        ];
+        let now = OffsetDateTime::parse(AT, &time::format_description::well_known::Rfc3339)
+            .unwrap()
+            + Duration::from_secs(5);
+        for (has_snapshot, cds, expected) in cases {
+            let proxy = proxy(has_snapshot, &cds);
+            let found =
+                ["CDS", "EDS", "RDS"].map(|name| proxy.standing(&proxy.types[name]).to_text(now));
+            assert_eq!(found, expected, "{cds}");
+        }
     }
 }

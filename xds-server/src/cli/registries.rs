@@ -1,16 +1,16 @@
 //! `bowline registries`: how every registry is doing.
 
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::Value;
+use time::OffsetDateTime;
 
-use super::client::ServerArguments;
+use super::client::{self, ServerArguments};
 use super::output::{self, Format, age};
 use super::{Outcome, path_segment};
-use crate::admin::wire::Released;
+use crate::admin::wire::{HeldLoss, ListedRegistry, RegistryHealth, Released};
 
 /// List how every registry of a running server is doing, or release a loss that is held back
 #[derive(Debug, Args)]
@@ -32,62 +32,35 @@ enum Action {
     Release {
         /// The registry
         name: String,
-        #[command(flatten)]
-        server: ServerArguments,
+        /// The configuration of the server: only the owner of its state directory may do this
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
 }
 
 const EXAMPLE: &str = "Examples:
   bowline registries
   bowline registries --config bowline.yaml -o json
-  bowline registries release vms --config bowline.yaml";
+  bowline registries release vms --config bowline.yaml
+
+AGE is for how long what is served has not been confirmed: 0s while the registry is live, however long ago it last changed.";
 
 const RELEASE_EXAMPLE: &str = "Example:
   bowline registries release vms --config bowline.yaml";
 
-/// As the API tells it.
-#[derive(Debug, Deserialize)]
-struct Listed {
-    registry: String,
-    state: String,
-    saved_at: Option<Moment>,
-    last_event: Option<Moment>,
-    last_good: Option<Moment>,
-    error: Option<String>,
-    objects: usize,
-    endpoints: usize,
-    events: u64,
-    held: Option<Held>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Held {
-    endpoints: usize,
-    until: Moment,
-}
-
-/// Time since the epoch.
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct Moment {
-    secs: u64,
-}
-
 pub(super) fn run(command: &Command) -> Result<Outcome> {
-    if let Some(Action::Release { name, server }) = &command.action {
-        return release(name, server);
+    if let Some(Action::Release { name, config }) = &command.action {
+        return release(name, config);
     }
-    let answer: Value = command.server.server()?.get("/v1/registries")?.success()?;
-    let listed: Vec<Listed> = serde_json::from_value(answer.clone())?;
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    output::print(&command.output.render(&answer, || text(&listed, now))?)?;
+    let listed: Vec<ListedRegistry> = command.server.server()?.get("/v1/registries")?.success()?;
+    let now = OffsetDateTime::now_utc();
+    output::print(&command.output.render(&listed, || text(&listed, now))?)?;
     Ok(Outcome::Success)
 }
 
-fn release(name: &str, server: &ServerArguments) -> Result<Outcome> {
+fn release(name: &str, config: &Path) -> Result<Outcome> {
     let path = format!("/v1/registries/{}/release", path_segment(name));
-    let Released { released } = server.owner_socket()?.post(&path, &())?.success()?;
+    let Released { released } = client::owner_socket(config)?.post(&path, &())?.success()?;
     output::print(&if released {
         format!("the loss in registry {name} is believed now\n")
     } else {
@@ -96,28 +69,46 @@ fn release(name: &str, server: &ServerArguments) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn text(listed: &[Listed], now: Duration) -> String {
+fn text(listed: &[ListedRegistry], now: OffsetDateTime) -> String {
     if listed.is_empty() {
         return "no registry is configured\n".to_owned();
     }
-    let since = |moment: Moment| now.saturating_sub(Duration::from_secs(moment.secs));
     let rows: Vec<_> = listed
         .iter()
         .map(|listed| {
-            let good = listed.last_event.or(listed.saved_at).or(listed.last_good);
+            let state = match listed.state {
+                RegistryHealth::Starting => "starting",
+                RegistryHealth::Restored => "restored",
+                RegistryHealth::Live => "live",
+                RegistryHealth::Failing => "failing",
+            };
+            let unknown = || "-".to_owned();
             [
                 listed.registry.clone(),
-                listed.state.clone(),
-                good.map_or("-".to_owned(), |moment| age(since(moment))),
+                state.to_owned(),
+                listed
+                    .age_seconds
+                    .map_or_else(unknown, |seconds| age(Duration::from_secs(seconds))),
+                listed
+                    .last_event
+                    .map_or_else(unknown, |moment| age(between(moment.0, now))),
                 listed.objects.to_string(),
                 listed.endpoints.to_string(),
                 listed.events.to_string(),
             ]
         })
         .collect();
-    let head = ["REGISTRY", "STATE", "AGE", "OBJECTS", "ENDPOINTS", "EVENTS"];
+    let head = [
+        "REGISTRY",
+        "STATE",
+        "AGE",
+        "LAST EVENT",
+        "OBJECTS",
+        "ENDPOINTS",
+        "EVENTS",
+    ];
     let mut text = output::table(head, &rows);
-    for Listed {
+    for ListedRegistry {
         registry,
         error,
         held,
@@ -127,8 +118,11 @@ fn text(listed: &[Listed], now: Duration) -> String {
         if let Some(error) = error {
             text.push_str(&format!("\n{registry}: {error}\n"));
         }
-        if let Some(Held { endpoints, until }) = held {
-            let rest = age(Duration::from_secs(until.secs).saturating_sub(now));
+        if let Some(HeldLoss {
+            endpoints, until, ..
+        }) = held
+        {
+            let rest = age(between(now, until.0));
             text.push_str(&format!(
                 "\n{registry}: the loss of {endpoints} endpoints is held back, and will be believed in {rest}; \
                  believe it now with `bowline registries release {registry} --config …`\n"
@@ -136,4 +130,9 @@ fn text(listed: &[Listed], now: Duration) -> String {
         }
     }
     text
+}
+
+/// Nothing where the later is the earlier: clocks differ.
+fn between(earlier: OffsetDateTime, later: OffsetDateTime) -> Duration {
+    Duration::try_from(later - earlier).unwrap_or_default()
 }

@@ -120,6 +120,10 @@ fn config(root: &Node, report: &mut Report) -> Option<Config> {
         Some(mut fields) => fields.text("address", "127.0.0.1:15014"),
         None => None,
     };
+    let admin_address = admin.unwrap_or(ADMIN_ADDRESS);
+    if let Some(xds) = &xds {
+        distinct_from_admin(&mut fields, admin_address, xds);
+    }
     let state = state(&mut fields);
     let start_timeout = duration(&mut fields, "start_timeout", Duration::from_secs(30));
     let shutdown_timeout = duration(&mut fields, "shutdown_timeout", Duration::from_secs(10));
@@ -146,7 +150,7 @@ fn config(root: &Node, report: &mut Report) -> Option<Config> {
         mesh: mesh?,
         xds: xds?,
         admin: AdminConfig {
-            address: admin.unwrap_or(ADMIN_ADDRESS),
+            address: admin_address,
         },
         state,
         start_timeout,
@@ -362,6 +366,25 @@ fn positive_duration(fields: &mut Fields<'_>, name: &str) -> Option<Duration> {
         return None;
     }
     Some(duration)
+}
+
+fn distinct_from_admin(fields: &mut Fields<'_>, admin: SocketAddr, xds: &XdsConfig) {
+    let listeners = [
+        ("xds.address", xds.plaintext),
+        ("xds.tls.address", xds.tls.as_ref().map(|tls| tls.address)),
+    ];
+    for (listener, address) in listeners {
+        if let Some(address) = address
+            && overlap(admin, address)
+        {
+            let written = match fields.node("admin") {
+                Some(_) => "admin",
+                None => "xds",
+            };
+            let message = format!("`{listener}` listens on {address}, as `admin.address` does");
+            fields.wrong(written, message, "take another port for one of them");
+        }
+    }
 }
 
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {

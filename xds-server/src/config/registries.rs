@@ -1,6 +1,7 @@
 //! The entries of `registries`, and `manifests`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bowline_document::Node;
 use bowline_identity::TrustDomain;
@@ -54,13 +55,21 @@ pub(super) fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Vec<Registry
 
 /// What `manifests` reads is one registry, whose policies act on all proxies.
 fn manifests(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<RegistryConfig> {
-    let mut paths = Vec::new();
+    let mut paths: Vec<PathBuf> = Vec::new();
     for (path, node) in fields.items("manifests") {
         let report = fields.report();
         match decoded::<String>(node, &path, report).as_deref() {
             None => {}
             Some("") => report.add(node.line(), path, "the path is empty", ""),
-            Some(text) => paths.push(report.resolve(text)),
+            Some(text) => {
+                let resolved = report.resolve(text);
+                if paths.contains(&resolved) {
+                    let message = format!("'{text}' is listed twice");
+                    report.add(node.line(), path, message, "remove one of them");
+                } else {
+                    paths.push(resolved);
+                }
+            }
         }
     }
     if paths.is_empty() {

@@ -231,6 +231,18 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         ),
         ("manifests: ['']", "2: manifests[0]: the path is empty"),
         (
+            "manifests: [./a/, a]",
+            "2: manifests[1]: 'a' is listed twice (remove one of them)",
+        ),
+        (
+            "xds: {address: '127.0.0.1:15014'}",
+            "2: xds: `xds.address` listens on 127.0.0.1:15014, as `admin.address` does (take another port for one of them)",
+        ),
+        (
+            "xds: {tls: {address: '0.0.0.0:9'}}\nadmin: {address: '127.0.0.1:9'}",
+            "3: admin: `xds.tls.address` listens on 0.0.0.0:9, as `admin.address` does (take another port for one of them)",
+        ),
+        (
             "registries: [{}]",
             "2: registries[0].name: this field is required (a short name for messages and metrics, such as `vms`)\n2: registries[0].inventory: this field is required (it says where the registry is, such as `inventory: {path: ./inventory.yaml}`)",
         ),

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::config::ConfigurationStatus;
 use crate::pipeline::LayerStatus;
 
 /// What other parts of the program know at one moment.
@@ -34,6 +35,8 @@ pub struct Facts {
     pub handshakes: Option<Handshakes>,
     /// How writing the state goes.
     pub writes: WriteStatus,
+    /// How the configuration file stands to what runs.
+    pub configuration: ConfigurationStatus,
 }
 
 /// TLS connections since the start.
@@ -57,6 +60,7 @@ impl Facts {
         self.layers(&mut metrics);
         self.tls(&mut metrics);
         self.state(&mut metrics);
+        self.configuration(&mut metrics);
         self.process(&mut metrics);
         metrics.0
     }
@@ -76,12 +80,12 @@ impl Facts {
     fn registries(&self, metrics: &mut Sheet) {
         let now = since_epoch(self.now);
         let ages = self.registries.iter().filter_map(|status| {
-            let age = now.saturating_sub(status.state.last_good()?);
+            let age = status.state.age(now)?;
             Some((of_registry(status), age.as_secs_f64()))
         });
         metrics.gauges_in(
             "registry_age",
-            "Time since what is served of a registry was last confirmed",
+            "Time for which what is served of a registry has not been confirmed: 0 while it is live, however quiet",
             Unit::Seconds,
             ages,
         );
@@ -123,6 +127,18 @@ impl Facts {
                 )))
             },
         );
+        let last_events = self.registries.iter().filter_map(|status| {
+            let RegistryState::Live { last_event } = status.state else {
+                return None;
+            };
+            Some((of_registry(status), last_event.as_secs_f64()))
+        });
+        metrics.gauges_in(
+            "registry_last_event_time",
+            "When a live registry last said something, as time since the epoch",
+            Unit::Seconds,
+            last_events,
+        );
         let events = self.registries.iter();
         metrics.counters(
             "registry_events",
@@ -140,7 +156,7 @@ impl Facts {
         }
         metrics.gauges(
             "problems",
-            "Problems of objects, registries and their translation",
+            "Problems of objects, registries, their translation, and the server itself",
             problems,
         );
     }
@@ -193,6 +209,23 @@ impl Facts {
         );
         let help = "Commits to the state store that failed; each is tried again";
         metrics.counters("state_write_errors", help, [([], failures)]);
+    }
+
+    fn configuration(&self, metrics: &mut Sheet) {
+        let ConfigurationStatus {
+            error,
+            needs_restart,
+        } = &self.configuration;
+        metrics.gauges(
+            "configuration_valid",
+            "1 where the server would start with the configuration file as it is now, 0 where the file is wrong",
+            [([], f64::from(u8::from(error.is_none())))],
+        );
+        metrics.gauges(
+            "configuration_restart_needed",
+            "Changes of the configuration file that wait for a restart",
+            [([], needs_restart.len() as f64)],
+        );
     }
 
     fn process(&self, metrics: &mut Sheet) {

@@ -6,6 +6,7 @@ use bowline_state::WriteStatus;
 
 use super::facts::Handshakes;
 use super::*;
+use crate::config::ConfigurationStatus;
 use crate::pipeline::LayerStatus;
 
 fn no_facts() -> Facts {
@@ -18,6 +19,7 @@ fn no_facts() -> Facts {
         layers: vec![],
         handshakes: None,
         writes: WriteStatus::default(),
+        configuration: ConfigurationStatus::default(),
     }
 }
 
@@ -126,11 +128,16 @@ fn facts_are_those_of_the_moment() {
             refused: 1,
             certificate_expires: SystemTime::UNIX_EPOCH + seconds(2000),
         }),
+        configuration: ConfigurationStatus {
+            error: Some("is wrong".to_owned()),
+            needs_restart: vec!["xds.tls", "state"],
+        },
         ..no_facts()
     };
     let lines = lines(&Metrics::new(), &facts);
     let expected = [
-        "bowline_registry_age_seconds{registry=\"vms\"} 10.0",
+        "bowline_registry_age_seconds{registry=\"vms\"} 0.0",
+        "bowline_registry_last_event_time_seconds{registry=\"vms\"} 990.0",
         "bowline_registry_age_seconds{registry=\"dc1\"} 120.0",
         "bowline_registry_failing{registry=\"dc1\"} 1.0",
         "bowline_registry_failing{registry=\"vms\"} 0.0",
@@ -141,6 +148,8 @@ fn facts_are_those_of_the_moment() {
         "bowline_tls_handshakes_total{outcome=\"refused\"} 1",
         "bowline_tls_certificate_expiry_time_seconds{} 2000.0",
         "bowline_state_write_errors_total{} 0",
+        "bowline_configuration_valid{} 0.0",
+        "bowline_configuration_restart_needed{} 2.0",
     ];
     assert_has(&lines, &expected);
     // Nothing was ever heard of it, so it has no age.

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, RegistryConfig},
+    config::{Config, ConfigurationStatus, RegistryConfig},
     log::LogControl,
     pipeline::PipelineHandle,
 };
@@ -20,6 +20,7 @@ pub(super) struct Reload {
     pub(super) config: Config,
     pub(super) pipeline: PipelineHandle,
     pub(super) registries: watch::Sender<Vec<RegistryConfig>>,
+    pub(super) status: watch::Sender<ConfigurationStatus>,
     pub(super) log: LogControl,
     pub(super) hangup: Signal,
 }
@@ -48,10 +49,19 @@ impl Reload {
             Ok(new) => new,
             Err(errors) => {
                 error!(%errors, "the changed configuration is wrong; the server goes on with the one it has");
+                self.status
+                    .send_modify(|status| status.error = Some(errors.to_string()));
                 return;
             }
         };
         let difference = self.config.difference(&new);
+        let before = self.status.send_replace(ConfigurationStatus {
+            error: None,
+            needs_restart: difference.needs_restart.clone(),
+        });
+        if before.error.is_some() {
+            info!("the configuration is right again");
+        }
         for field in &difference.needs_restart {
             warn!(
                 field,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::material::{Material, TlsError, Unfit};
+use crate::config::{Config, XdsCertificates};
 
 /// Where certificate, key and client authorities come from.
 #[derive(Debug, Clone)]
@@ -46,6 +47,25 @@ pub struct TlsFiles {
     pub client_authorities: PathBuf,
     /// The trust domains that those roots may vouch for.
     pub trust_domains: BTreeSet<TrustDomain>,
+}
+
+impl TlsFiles {
+    /// The files that a configuration names, if it names any.
+    pub fn configured(config: &Config) -> Option<Self> {
+        match &config.xds.tls.as_ref()?.certificates {
+            XdsCertificates::Authority(_) => None,
+            XdsCertificates::Files {
+                certificate,
+                key,
+                client_authorities,
+            } => Some(Self {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authorities: client_authorities.clone(),
+                trust_domains: [config.mesh.trust_domain.clone()].into(),
+            }),
+        }
+    }
 }
 
 /// The TLS material in use. Clones share it.

@@ -47,7 +47,7 @@ impl Embedded {
                 path: directory.to_owned(),
                 source,
             })?;
-        let path = directory.join(FILE_NAME);
+        let path = Self::path_in(directory);
         let (database, revision) = open_database(&path)?;
         Ok(Self {
             path,
@@ -55,6 +55,11 @@ impl Embedded {
             commits: Mutex::new(()),
             recent: Recent::after(revision),
         })
+    }
+
+    /// Where the store's file is in a directory, whether or not it is there.
+    pub fn path_in(directory: &Path) -> PathBuf {
+        directory.join(FILE_NAME)
     }
 
     /// The store's file.

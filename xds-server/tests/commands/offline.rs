@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::program::{Ran, bowline, directory, run, write};
+use crate::program::{Ran, Server, bowline, directory, run, write};
 
 #[test]
 fn every_help_has_an_example() {
@@ -32,7 +32,6 @@ fn wrong_usage_has_exit_status_2_and_says_what_is_right() {
     let directory = directory();
     let cases = [
         ("serv", "serve"),
-        ("check", "--config"),
         ("render --config bowline.yaml", "--workload"),
         (
             "render --config bowline.yaml --workload cart",
@@ -50,7 +49,16 @@ fn wrong_usage_has_exit_status_2_and_says_what_is_right() {
             "proxies --config bowline.yaml --admin http://127.0.0.1:1",
             "cannot be used with",
         ),
-        ("registries release vms", "--config FILE"),
+        ("registries release vms", "--config <FILE>"),
+        (
+            "ca issue --config bowline.yaml --identity spiffe://mesh.example/ns/a/sa/b --out inventory.yaml",
+            "`--out` is a directory, and inventory.yaml is none",
+        ),
+        (
+            "bootstrap --role sidecar --name a",
+            "<--config <FILE>|--xds <HOST:PORT>>",
+        ),
+        ("check", "<--config <FILE>|--admin <URL>>"),
         (
             "ca issue --config bowline.yaml --identity cart --out .",
             "spiffe",
@@ -159,8 +167,61 @@ fn render_shows_what_a_workload_would_get() {
 }
 
 #[test]
+fn check_counts_a_mistake_once() {
+    let directory = directory();
+    write(
+        directory.path(),
+        "bowline.yaml",
+        "mesh: {trust_domain: m}\nregistries: [{name: a, inventory: {path: ./none.yaml}}]\nmanifests: [./nothing/]\n",
+    );
+    let Ran { status, out, .. } = run(directory.path(), "check --config bowline.yaml");
+    assert_eq!(status, 1);
+    assert!(out.contains("2 errors, 0 warnings"), "{out}");
+}
+
+#[test]
+fn check_finds_certificates_with_which_no_server_could_start() {
+    let directory = directory();
+    write(
+        directory.path(),
+        "bowline.yaml",
+        "mesh: {trust_domain: m}\nxds: {tls: {address: '127.0.0.1:0', certificate: a, key: b, client_ca: c}}\n",
+    );
+    let Ran { status, out, .. } = run(directory.path(), "check --config bowline.yaml");
+    assert_eq!(status, 1);
+    assert!(
+        out.contains("xds.tls: cannot serve mutual TLS: cannot read a: No such file"),
+        "{out}"
+    );
+    let served = run(directory.path(), "serve --config bowline.yaml");
+    assert_eq!(served.status, 1, "{served:?}");
+    assert_eq!(served.err.matches("No such file").count(), 1, "{served:?}");
+}
+
+#[test]
+fn only_a_server_makes_an_authority() {
+    let directory = directory();
+    for command in [
+        "ca bundle --config bowline.yaml",
+        "ca issue --config bowline.yaml --identity spiffe://mesh.example/ns/a/sa/b --out certs",
+    ] {
+        let ran = run(directory.path(), command);
+        assert_eq!(ran.status, 1, "{ran:?}");
+        assert!(
+            ran.err
+                .contains("there is no certificate authority in data"),
+            "{ran:?}"
+        );
+    }
+    assert!(!directory.path().join("data").exists());
+    assert!(!directory.path().join("certs").exists());
+}
+
+#[test]
 fn a_certificate_is_issued_without_a_server_and_its_key_is_private() {
     let directory = directory();
+    // It has made the authority, and is gone again.
+    drop(Server::start(directory.path()));
     let issue = "ca issue --config bowline.yaml --out certs --identity";
     run(
         directory.path(),

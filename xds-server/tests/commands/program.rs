@@ -1,7 +1,8 @@
 //! Running the program.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 /// The program.
 pub(crate) fn bowline() -> Command {
@@ -41,6 +42,66 @@ pub(crate) fn run(directory: &Path, line: &str) -> Ran {
         .current_dir(directory)
         .output();
     Ran::of(output.unwrap())
+}
+
+/// A running server. It is killed when the test ends, however it ends.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Server {
+    /// Starts one and waits until it listens.
+    pub(crate) fn start(directory: &Path) -> Self {
+        let mut child = bowline()
+            .args([
+                "serve",
+                "--config",
+                "bowline.yaml",
+                "--addresses-file",
+                "addresses.json",
+            ])
+            .current_dir(directory)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut server = Self { child, log };
+        server.read_until("listening");
+        server
+    }
+
+    /// Reads the log up to a line with a text. Ends when the server does.
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
+        let mut read = String::new();
+        while !read.contains(text) {
+            let length = self.log.read_line(&mut read).unwrap();
+            assert!(
+                length > 0,
+                "the server ended without saying '{text}':\n{read}"
+            );
+        }
+        read
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A directory with a configuration that listens on free ports, and an inventory.

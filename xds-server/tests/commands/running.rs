@@ -1,72 +1,10 @@
 //! Commands that ask a running server.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::program::{CONFIGURATION, bowline, directory, run, write};
-
-/// A running server. It is killed when the test ends, however it ends.
-struct Server {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
-
-impl Server {
-    /// Starts one and waits until it listens.
-    fn start(directory: &Path) -> Self {
-        let mut child = bowline()
-            .args([
-                "serve",
-                "--config",
-                "bowline.yaml",
-                "--addresses-file",
-                "addresses.json",
-            ])
-            .current_dir(directory)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut server = Self { child, log };
-        server.read_until("listening");
-        server
-    }
-
-    /// Reads the log up to a line with a text. Ends when the server does.
-    fn read_until(&mut self, text: &str) -> String {
-        let mut read = String::new();
-        while !read.contains(text) {
-            let length = self.log.read_line(&mut read).unwrap();
-            assert!(
-                length > 0,
-                "the server ended without saying '{text}':\n{read}"
-            );
-        }
-        read
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::program::{CONFIGURATION, Server, directory, run, write};
 
 fn admin(directory: &Path) -> String {
     let addresses = std::fs::read(directory.join("addresses.json")).unwrap();
@@ -91,6 +29,7 @@ fn a_running_server_is_asked_over_http_or_by_its_owner() {
     );
     let registries = of(&format!("registries --admin {admin}")).success();
     assert!(registries.contains("vms"), "{registries}");
+    assert!(registries.contains("LAST EVENT"), "{registries}");
     let released = of("registries release vms --config bowline.yaml").success();
     assert_eq!(released, "no loss in registry vms is held back\n");
     let unknown = of("registries release dc1 --config bowline.yaml");
@@ -100,7 +39,7 @@ fn a_running_server_is_asked_over_http_or_by_its_owner() {
     );
     let nobody = of(&format!("proxies cart --admin {admin}"));
     assert!(
-        nobody.status == 1 && nobody.err.contains("no proxy with 'cart' in its id"),
+        nobody.status == 1 && nobody.err.contains("no proxy is connected at all"),
         "{nobody:?}"
     );
     let nobody = of(&format!("render --admin {admin} --proxy a/b~c"));
@@ -113,6 +52,7 @@ fn a_running_server_is_asked_over_http_or_by_its_owner() {
 #[test]
 fn a_running_server_issues_by_the_authority_that_it_has_open() {
     let directory = directory();
+    drop(Server::start(directory.path()));
     let bundle = run(directory.path(), "ca bundle --config bowline.yaml").success();
     let _server = Server::start(directory.path());
     let line = "ca issue --config bowline.yaml --identity spiffe://mesh.example/ns/shop/sa/cart --out certs";
@@ -137,6 +77,12 @@ fn the_configuration_is_followed_and_a_wrong_one_changes_nothing() {
         log.contains("mesh.trust_domain: this field is required"),
         "{log}"
     );
+    let check = format!("check --admin {}", admin(directory.path()));
+    let wrong = run(directory.path(), &check);
+    assert!(
+        wrong.status == 1 && wrong.out.contains("error BW0501"),
+        "{wrong:?}"
+    );
     let changed = CONFIGURATION.replace("admin:", "log: {level: debug}\nadmin:");
     write(
         directory.path(),
@@ -148,6 +94,12 @@ fn the_configuration_is_followed_and_a_wrong_one_changes_nothing() {
     assert!(
         log.contains("takes effect with the next restart") && log.contains("xds.address"),
         "{log}"
+    );
+    assert!(log.contains("the configuration is right again"), "{log}");
+    let waiting = run(directory.path(), &check).success();
+    assert!(
+        waiting.contains("warning BW0502\n    xds.address: "),
+        "{waiting}"
     );
 }
 
@@ -166,6 +118,43 @@ fn a_server_that_is_told_to_end_does_so_and_leaves_no_socket() {
     assert!(
         gone.err.contains("is `bowline serve` running there?"),
         "{gone:?}"
+    );
+}
+
+#[test]
+fn a_state_directory_that_is_gone_is_an_error_of_the_server() {
+    let directory = directory();
+    let _server = Server::start(directory.path());
+    let admin = admin(directory.path());
+    let check = format!("check --admin {admin}");
+    run(directory.path(), &check).success();
+    std::fs::rename(
+        directory.path().join("data"),
+        directory.path().join("elsewhere"),
+    )
+    .unwrap();
+    let gone = run(directory.path(), &check);
+    assert!(
+        gone.status == 1 && gone.out.contains("error BW0503"),
+        "{gone:?}"
+    );
+    let issue = "ca issue --config bowline.yaml --identity spiffe://mesh.example/ns/shop/sa/cart --out certs";
+    let refused = run(directory.path(), issue);
+    assert_eq!(refused.status, 1, "{refused:?}");
+    assert!(!directory.path().join("data").exists());
+}
+
+#[test]
+fn a_port_without_an_admin_api_is_said_to_have_none() {
+    let directory = directory();
+    let _server = Server::start(directory.path());
+    let addresses = std::fs::read(directory.path().join("addresses.json")).unwrap();
+    let addresses: Value = serde_json::from_slice(&addresses).unwrap();
+    let xds = addresses["xds"].as_str().unwrap();
+    let ran = run(directory.path(), &format!("check --admin http://{xds}"));
+    assert!(
+        ran.status == 1 && ran.err.contains("what answers there is no admin API"),
+        "{ran:?}"
     );
 }
 

@@ -37,6 +37,8 @@ pub struct ProxyStatus {
     /// When the stream was let in.
     #[serde(with = "time::serde::rfc3339")]
     pub connected_at: OffsetDateTime,
+    /// Whether anything is ready for it. What it holds is up to date where it is and nothing was sent.
+    pub has_snapshot: bool,
     /// What happened to each type, by its short name.
     pub types: BTreeMap<&'static str, TypeStatus>,
 }
@@ -144,6 +146,7 @@ impl ProxyStatus {
             protocol: variant,
             stream,
             connected_at: now,
+            has_snapshot: false,
             types: BTreeMap::new(),
         }
     }

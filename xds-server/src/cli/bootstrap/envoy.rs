@@ -136,6 +136,13 @@ impl Bootstrap {
             },
             "static_resources": {"clusters": [self.xds_cluster()]},
             "admin": {"address": socket_address(&Ipv4Addr::LOCALHOST, self.admin_port)},
+            "layered_runtime": {
+                "layers": [
+                    {"name": "bowline", "static_layer": {EXPRESSION_SIZE_MAX_KEY: EXPRESSION_SIZE_MAX}},
+                    // What Envoy has by itself where no layers are given.
+                    {"name": "admin", "admin_layer": {}},
+                ],
+            },
             "stats_config": {
                 // Envoy's own extractor ends a cluster's name at its first dot, and ours have hostnames in them.
                 "allow_default_tag_overrides": true,
@@ -292,6 +299,10 @@ fn socket_address(host: &impl fmt::Display, port: u16) -> Value {
 }
 
 const XDS_CLUSTER: &str = "bowline-xds";
+/// Envoy rejects a whole route configuration for one regular expression that is larger than 100 by its own count. How large one may be is
+/// decided where objects are read, with a problem for the one object; this is only not to be the smaller of the two.
+const EXPRESSION_SIZE_MAX_KEY: &str = "re2.max_program_size.error_level";
+const EXPRESSION_SIZE_MAX: u32 = 32768;
 /// The first group is what is taken out of a statistic's name, the second is the tag's value. A cluster's name ends where one of the
 /// statistics of clusters begins (Envoy, "Cluster manager: Statistics"). Those that could be a label of a hostname have what follows.
 pub(super) const CLUSTER_NAME_TAG: &str = concat!(

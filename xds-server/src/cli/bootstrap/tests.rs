@@ -105,6 +105,18 @@ fn a_gateway_serves_the_gateway_of_its_name_unless_told_otherwise() {
 }
 
 #[test]
+fn envoy_takes_expressions_as_large_as_those_that_are_read() {
+    let bootstrap = checked("--xds h:1 --role sidecar --name a", None);
+    let layers = &bootstrap["layered_runtime"]["layers"];
+    assert_eq!(
+        layers[0]["static_layer"]["re2.max_program_size.error_level"],
+        32768
+    );
+    // Without it, nobody could change the runtime of a running Envoy.
+    assert_eq!(layers[1]["admin_layer"], json!({}));
+}
+
+#[test]
 fn the_same_arguments_give_the_same_bytes() {
     let line = "--config c --role sidecar --name a --cert-dir /c --identity spiffe://mesh.example/ns/x/sa/y";
     assert_eq!(
@@ -126,7 +138,11 @@ fn what_cannot_work_is_refused_with_what_to_do() {
     let files = "mesh: {trust_domain: m}\nxds: {tls: {address: '10.0.0.1:1', certificate: c, key: k, client_ca: a}}";
     let any = "mesh: {trust_domain: m}\nxds: {address: none, tls: {address: '0.0.0.0:15012'}}";
     let cases = [
-        ("--role sidecar --name a", None, "--config <FILE>"),
+        (
+            "--role sidecar --name a",
+            None,
+            "<--config <FILE>|--xds <HOST:PORT>>",
+        ),
         (
             "--role sidecar --name a --xds 10.0.0.1",
             None,
@@ -151,6 +167,16 @@ fn what_cannot_work_is_refused_with_what_to_do() {
             "--role sidecar --name a --gateway x/y --xds h:1",
             None,
             "`--gateway` is for `--role gateway`",
+        ),
+        (
+            "--role gateway --name a --capture transparent --xds h:1",
+            None,
+            "`--capture` is for `--role sidecar`",
+        ),
+        (
+            "--role sidecar --name a --locality a/b/c/d --xds h:1",
+            None,
+            "write it as `region/zone/subzone`",
         ),
         (
             "--role gateway --name a --gateway edge --xds h:1",

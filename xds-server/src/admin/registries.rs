@@ -1,0 +1,77 @@
+//! Registries as the API lists them: times as RFC 3339, which the mesh counts from the epoch.
+
+use std::time::Duration;
+
+use bowline_mesh::{Held, RegistryState, RegistryStatus};
+
+use super::wire::{HeldLoss, ListedRegistry, Moment, RegistryHealth};
+
+pub(super) fn list(registries: Vec<RegistryStatus>, now: Duration) -> Vec<ListedRegistry> {
+    registries
+        .into_iter()
+        .map(|status| listed(status, now))
+        .collect()
+}
+
+fn listed(status: RegistryStatus, now: Duration) -> ListedRegistry {
+    let age = status.state.age(now);
+    let RegistryStatus {
+        registry,
+        state,
+        objects,
+        endpoints,
+        events,
+        held,
+    } = status;
+    let mut listed = ListedRegistry {
+        registry: registry.to_string(),
+        state: RegistryHealth::Starting,
+        age_seconds: age.map(|age| age.as_secs()),
+        last_event: None,
+        saved_at: None,
+        failing_since: None,
+        last_good: None,
+        error: None,
+        objects,
+        endpoints,
+        events,
+        held: held.map(held_loss),
+    };
+    match state {
+        RegistryState::Starting => {}
+        RegistryState::Restored { saved_at } => {
+            listed.state = RegistryHealth::Restored;
+            listed.saved_at = Some(Moment::since_epoch(saved_at));
+        }
+        RegistryState::Live { last_event } => {
+            listed.state = RegistryHealth::Live;
+            listed.last_event = Some(Moment::since_epoch(last_event));
+        }
+        RegistryState::Failing {
+            since,
+            last_good,
+            error,
+        } => {
+            listed.state = RegistryHealth::Failing;
+            listed.failing_since = Some(Moment::since_epoch(since));
+            listed.last_good = last_good.map(Moment::since_epoch);
+            listed.error = Some(error);
+        }
+    }
+    listed
+}
+
+fn held_loss(held: Held) -> HeldLoss {
+    let Held {
+        objects,
+        endpoints,
+        since,
+        until,
+    } = held;
+    HeldLoss {
+        objects,
+        endpoints,
+        since: Moment::since_epoch(since),
+        until: Moment::since_epoch(until),
+    }
+}
