@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use xtask::workspace;
+use xtask::{cargo, workspace};
 
 use crate::{
     client::{Answer, Request},
@@ -286,8 +286,8 @@ pub async fn program() -> Result<PathBuf> {
 
 /// Cargo says whether the program is up to date; a stale one would prove nothing.
 async fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = tokio::process::Command::new(cargo)
+    let mut command = tokio::process::Command::from(cargo::command());
+    let built = command
         .args([
             "build",
             "--quiet",
@@ -296,7 +296,6 @@ async fn build() -> Result<PathBuf> {
             "--bin",
             "bowline",
         ])
-        .current_dir(workspace::root())
         .output()
         .await
         .context("cannot run cargo")?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use xtask::{envoy, workspace};
+use xtask::{cargo, envoy, workspace};
 
 use crate::say;
 
@@ -127,10 +127,8 @@ fn can_capture() -> bool {
 impl Step {
     fn run(&self, envoy: &std::path::Path) -> Result<(bool, Duration)> {
         let started = Instant::now();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
+        let status = cargo::command()
             .args(self.arguments)
-            .current_dir(workspace::root())
             .env(envoy::OVERRIDE, envoy)
             .env("BOWLINE_PROGRAM", workspace::target().join("debug/bowline"))
             .envs(self.environment.iter().copied())

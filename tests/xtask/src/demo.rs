@@ -3,7 +3,7 @@
 use std::{os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, Result, bail};
-use xtask::{envoy, workspace};
+use xtask::{cargo, envoy, workspace};
 
 use crate::say;
 
@@ -17,8 +17,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     ));
     let envoy = envoy::binary()?;
     say("Bowline: building (the first time takes some minutes) ...");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let built = cargo::command()
         .args([
             "build",
             "--locked",
@@ -28,7 +27,6 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
             "bowline-harness",
         ])
         .args(["--bin", "bowline", "--bin", "demo"])
-        .current_dir(workspace::root())
         .status()
         .context("cannot run cargo")?;
     if !built.success() {

@@ -1,8 +1,8 @@
 //! What an operator sees, and what running servers follow.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, path::Path};
 
-use bowline_harness::{Connections, HttpBackend, Request, eventually, free_port};
+use bowline_harness::{Connections, HttpBackend, Request, eventually, free_port, program, run};
 
 use crate::world::{
     NAMESPACE, Protocol, World, answered, gateway_with_rules, http_services, load, loopback, until,
@@ -195,4 +195,14 @@ async fn metrics_say_who_is_connected_and_how_long_changes_took() {
     .unwrap();
     let listed = world.bowline.output(&["proxies"]).await.unwrap();
     assert!(listed.contains("caller"), "{listed}");
+}
+
+#[tokio::test]
+async fn the_quick_start_has_no_problems() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/quickstart");
+    let arguments = ["check", "--config", "bowline.yaml", "--deny-warnings"];
+    let checked = run(&program().await.unwrap(), arguments, &example)
+        .await
+        .unwrap();
+    assert!(checked.success, "{}{}", checked.stdout, checked.stderr);
 }
