@@ -164,13 +164,11 @@ impl Track {
         }
     }
 
-    /// Whether the client must be left with what it has: to list all that there is would take away what the snapshot lacks.
+    /// Whether the client must be left with what it has: to list all that there is would take away what the snapshot lacks, and so would
+    /// a route configuration or an assignment that is made without it.
     pub(crate) fn is_withheld(&self, snapshot: &Snapshot) -> bool {
         let holds_something = matches!(&self.held, Held::AllAt(version) if !version.is_empty());
-        holds_something
-            && snapshot.is_partial()
-            && self.resource_type.spec().full_state
-            && !self.is_all_held(&self.held, snapshot)
+        holds_something && snapshot.is_partial() && !self.is_all_held(&self.held, snapshot)
     }
 
     /// Whether [`Self::take_work`] has anything to look at.
@@ -233,8 +231,15 @@ impl Track {
         };
 
         let before = before.as_ref().map(|stage| &stage.snapshot);
-        for (name, is_owed) in self.candidates(before, &owed, &stage.snapshot) {
+        let mut candidates = self.candidates(before, &owed, &stage.snapshot);
+        if before.is_some() && !stage.snapshot.is_partial() {
+            // What was left alone while something was lacking counts as sent, and was not.
+            let left = held.keys().filter(|name| self.subscription.covers(name));
+            candidates.extend(left.map(|name| (Arc::from(&**name), true)));
+        }
+        for (name, is_owed) in candidates {
             match context.lookup(self.resource_type, &name, is_owed) {
+                Some(resource) if self.is_left_alone(resource, &held, context) => {}
                 Some(resource) => {
                     self.present(
                         &mut work,
@@ -251,6 +256,21 @@ impl Track {
         self.absent_but_held(&mut work, held, context);
         work.removed.extend(self.lingering.take_due(context));
         work
+    }
+
+    /// Whether the client brought along another version than that of a snapshot that lacks something: routes and endpoints may be in it
+    /// of a source that has not been heard yet.
+    fn is_left_alone(
+        &self,
+        resource: &Resource,
+        held: &BTreeMap<String, String>,
+        context: &Context<'_>,
+    ) -> bool {
+        let wire_version = || context.wire_version(self.resource_type, resource);
+        context.stage.snapshot.is_partial()
+            && held
+                .get(&**resource.name())
+                .is_some_and(|version| !wire_version().is(version))
     }
 
     /// Whether the client holds exactly what a pure wildcard gets: the version is a fingerprint, so equal means equal.

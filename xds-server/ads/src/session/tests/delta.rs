@@ -210,11 +210,26 @@ fn what_a_reconnecting_client_holds_is_not_taken_away_while_something_is_lacking
         ("partly LDS a 1", ""),
         ("LDS @a=1 @b=1 @c=1 @d=1", "LDS"),
         ("LDS ack", ""),
-        // What is heard of meanwhile is sent where it differs.
-        ("partly LDS a 1, LDS b 1, LDS c 2", "LDS c=2"),
+        // Nor is it changed: who else has a part in it may not have been heard yet. What is new is sent.
+        ("partly LDS a 1, LDS b 1, LDS c 2, LDS e 1", "LDS e=1"),
         ("LDS ack", ""),
         ("wait 100", ""),
-        ("serve LDS a 1, LDS b 1, LDS c 2", "LDS -d"),
+        ("serve LDS a 1, LDS b 1, LDS c 2, LDS e 1", "LDS c=2 -d"),
+    ]);
+    check(&[
+        ("partly CDS a 1, EDS a 1, LDS l 1, RDS r 2, RDS s 1", ""),
+        ("LDS @l=1", "LDS"),
+        ("LDS ack", ""),
+        ("RDS +r +s @r=1 @s=1", ""),
+        (
+            "partly CDS a 1, EDS a 1, LDS l 1, RDS r 2, RDS s 2",
+            "RDS s=2",
+        ),
+        ("RDS ack", ""),
+        (
+            "serve CDS a 1, EDS a 1, LDS l 1, RDS r 2, RDS s 2",
+            "RDS r=2",
+        ),
     ]);
     check(&[
         ("partly CDS a 1", ""),
