@@ -101,7 +101,8 @@ pub(crate) struct WorkloadEntry {
     pub(crate) ports: WorkloadPorts,
     pub(crate) locality: Option<LocalityEntry>,
     pub(crate) network: Option<Network>,
-    pub(crate) weight: Option<u32>,
+    /// Of a larger type than it may have: one message names its limits, whichever of them it exceeds.
+    pub(crate) weight: Option<i64>,
     pub(crate) health: Option<Health>,
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,

@@ -62,7 +62,8 @@ pub(crate) fn entries(
     place: &Arc<str>,
     settings: &RegistrySettings,
 ) -> Result<Vec<Entry>, Finding> {
-    let text = utf8(text)?;
+    // The reader counts a line that ends in two characters only after it has begun to read the next one.
+    let text = utf8(text)?.replace("\r\n", "\n");
     let mut reader = ReaderBuilder::new()
         .flexible(true)
         .trim(csv::Trim::All)

@@ -26,7 +26,7 @@ mod address;
 mod port;
 
 /// Envoy adds up the weights of all endpoints in 32 bits.
-const WEIGHT_MAX: u32 = 1_000_000;
+pub(crate) const WEIGHT_MAX: u32 = 1_000_000;
 
 /// Reads an item of `workloads`.
 pub(crate) fn workload(node: &Node, context: &Context<'_>) -> Entry {
@@ -117,11 +117,16 @@ fn objects(
             "give them by the names of the service's ports, such as `ports: {http: 8080}`",
         );
     }
-    let weight = weight.unwrap_or(1);
-    if weight > WEIGHT_MAX {
-        let message = format!("{weight} is more than {WEIGHT_MAX}");
-        findings.refuse("weight", message, "only the relation of weights matters");
-    }
+    let weight = match u32::try_from(weight.unwrap_or(1)) {
+        Ok(weight @ 0..=WEIGHT_MAX) => weight,
+        Ok(_) | Err(_) => {
+            let found = weight.unwrap_or_default();
+            let message =
+                format!("expected a whole number from 0 to {WEIGHT_MAX}, found the number {found}");
+            findings.refuse("weight", message, "only the relation of weights matters");
+            0
+        }
+    };
     if labels.keys().any(String::is_empty) {
         findings.refuse("labels", "a label has an empty name", "");
     }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{FileError, FileErrorKind};
 
-/// Directories within each other. Links can make circles.
+/// Directories within each other.
 const DEPTH_MAX: usize = 16;
 /// Files in a set; more is a mistake in the path, such as `/`.
 const FILES_MAX: usize = 20_000;
@@ -89,9 +89,10 @@ impl FileSet {
                 set: self,
                 number,
                 listing: &mut listing,
+                above: Vec::new(),
             };
             match fs::metadata(&absolute) {
-                Ok(metadata) if metadata.is_dir() => walk.directory(&absolute, written, 0),
+                Ok(metadata) if metadata.is_dir() => walk.directory(&absolute, written),
                 Ok(metadata) => walk.file(absolute, written, &metadata),
                 Err(error) => walk.error(absolute, written, &error),
             }
@@ -165,10 +166,23 @@ struct Walk<'a> {
     set: &'a FileSet,
     number: usize,
     listing: &'a mut Listing,
+    /// Where the directories really are that the walk is in.
+    above: Vec<PathBuf>,
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, path: &Path, written: &Path, depth: usize) {
+    fn directory(&mut self, path: &Path, written: &Path) {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // A link to a directory that it is in would show every file again, once a round.
+        if self.above.contains(&real) || self.above.len() > DEPTH_MAX {
+            return;
+        }
+        self.above.push(real);
+        self.entries(path, written);
+        self.above.pop();
+    }
+
+    fn entries(&mut self, path: &Path, written: &Path) {
         let entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
             Err(error) => return self.error(path.to_owned(), written, &error),
@@ -181,10 +195,7 @@ impl Walk<'_> {
                 continue;
             }
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() && depth < DEPTH_MAX => {
-                    self.directory(&path, &written, depth + 1);
-                }
-                Ok(metadata) if metadata.is_dir() => {}
+                Ok(metadata) if metadata.is_dir() => self.directory(&path, &written),
                 Ok(metadata) if self.set.has_extension(&path) => {
                     if self.listing.files.len() >= FILES_MAX {
                         return self.too_many(path, &written);

@@ -468,12 +468,12 @@ fn a_wrong_entry_is_said_and_left_out_and_the_rest_goes_on() {
         (
             "workloads",
             "{name: x, address: 10.0.0.1, weight: -1}",
-            "BW0201 3 weight: expected a whole number from 0 to 4294967295, found the number -1",
+            "BW0201 3 weight: expected a whole number from 0 to 1000000, found the number -1",
         ),
         (
             "workloads",
             "{name: x, address: 10.0.0.1, weight: 1000001}",
-            "BW0201 3 weight: 1000001 is more than 1000000",
+            "BW0201 3 weight: expected a whole number from 0 to 1000000, found the number 1000001",
         ),
         (
             "workloads",
@@ -816,10 +816,21 @@ vm-7,10.0.0.7
             "BW0201 9 : it has 2 values for 11 columns",
             "BW0201 5 address: '10.0.0.300' is not an IP address",
             "BW0201 6 ports: 'http' is not a port",
-            "BW0201 7 weight: expected a whole number of 0 or more, found \"heavy\"",
+            "BW0201 7 weight: expected a whole number from 0 to 1000000, found \"heavy\"",
             "BW0201 8 health: unknown value `ill`",
         ]
     );
+}
+
+#[test]
+fn lines_of_a_table_are_counted_however_they_end() {
+    for end in ["\n", "\r\n"] {
+        let rows = ["name,address", "vm-1,10.0.0.1", "vm-1,10.0.0.2", ""];
+        let event = first_csv(&rows.join(end));
+        assert_eq!(event.problems[0].code.as_str(), "BW0204");
+        let source = event.problems[0].source.as_ref().unwrap();
+        assert_eq!(source.line, Some(3), "{end:?}");
+    }
 }
 
 #[test]

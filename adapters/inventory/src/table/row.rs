@@ -13,7 +13,7 @@ use serde::{
 use crate::{
     entry::{Context, Effect, Entry, Finding},
     format::{LocalityEntry, WorkloadEntry, WorkloadPortEntry, WorkloadPorts},
-    workload::{subject, workload_entry},
+    workload::{WEIGHT_MAX, subject, workload_entry},
 };
 
 use super::{Column, cells, line_of};
@@ -118,7 +118,8 @@ fn workload<'a>(
             None => None,
             Some((_, Ok(weight))) => Some(weight),
             Some((text, Err(_))) => {
-                let message = format!("expected a whole number of 0 or more, found \"{text}\"");
+                let message =
+                    format!("expected a whole number from 0 to {WEIGHT_MAX}, found \"{text}\"");
                 return Err(wrong(line, "weight", message, ""));
             }
         },
