@@ -418,7 +418,7 @@ impl MeshStore {
                 )
                 .into(),
                 hint: format!(
-                    "if they are really gone, run `bowline registries release {registry}`; otherwise look at the source"
+                    "if they are really gone, run `bowline registries release {registry} --config FILE` with the server's configuration; otherwise look at the source"
                 )
                 .into(),
             });
