@@ -8,18 +8,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bowline_mesh::IpFamilies;
-use bowline_proto::{
-    any,
-    envoy::{
-        config::{
-            core::v3::{BindConfig, CidrRange, ExtraSourceAddress},
-            listener::v3::{Filter, FilterChain, Listener, filter},
-            rbac::v3::{
-                Permission, Policy, Principal, Rbac as Rules, permission, principal, rbac::Action,
-            },
-        },
-        extensions::filters::network::rbac::v3::Rbac,
-    },
+use bowline_proto::envoy::config::{
+    core::v3::{BindConfig, CidrRange, ExtraSourceAddress},
+    listener::v3::{FilterChain, Listener},
 };
 
 use crate::listener::plain_socket_address;
@@ -50,39 +41,25 @@ pub(crate) fn own_source(families: IpFamilies) -> BindConfig {
     }
 }
 
-/// Makes a listener on loopback refuse connections that the sidecar makes to its own workload.
+/// Makes a listener on loopback close connections that the sidecar makes to its own workload.
+///
+/// Each chain gets one beside it for that source, without filters, which closes what it gets. (A filter in the chain itself would come
+/// too late: tcp_proxy connects onward before any filter has seen data.)
 pub(crate) fn refuse_own(listener: &mut Listener) {
-    let filter = refusal();
-    let refuse = |chain: &mut FilterChain| chain.filters.insert(0, filter.clone());
-    listener.filter_chains.iter_mut().for_each(refuse);
+    let refused: Vec<FilterChain> = listener.filter_chains.iter().map(refusal).collect();
+    listener.filter_chains.extend(refused);
 }
 
-fn refusal() -> Filter {
+fn refusal(chain: &FilterChain) -> FilterChain {
     let own = CidrRange {
         address_prefix: OWN_SOURCE_V4.to_string(),
         prefix_len: Some(32),
     };
-    let policy = Policy {
-        permissions: vec![Permission {
-            rule: Some(permission::Rule::Any(true)),
-        }],
-        principals: vec![Principal {
-            identifier: Some(principal::Identifier::DirectRemoteIp(own)),
-        }],
-        ..Policy::default()
-    };
-    let rules = Rules {
-        action: Action::Deny.into(),
-        policies: [("own".to_owned(), policy)].into(),
-        ..Rules::default()
-    };
-    let config = Rbac {
-        rules: Some(rules),
-        stat_prefix: "loop.".to_owned(),
-        ..Rbac::default()
-    };
-    Filter {
-        name: "envoy.filters.network.rbac".to_owned(),
-        config_type: Some(filter::ConfigType::TypedConfig(any(&config))),
+    let mut chain_match = chain.filter_chain_match.clone().unwrap_or_default();
+    chain_match.source_prefix_ranges = vec![own];
+    FilterChain {
+        name: format!("own connections, {}", chain.name),
+        filter_chain_match: Some(chain_match),
+        ..FilterChain::default()
     }
 }
