@@ -56,7 +56,7 @@ impl<L: Listener> Listener for Bounded<L> {
         let connection = Connection {
             stream,
             idle_max: self.idle_max,
-            idle: Box::pin(sleep(self.idle_max)),
+            idle: Box::pin(sleep(self.idle_max.min(FIRST_WORD_MAX))),
             _place: place,
         };
         (connection, address)
@@ -119,6 +119,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 const CONNECTIONS_MAX: usize = 256;
 /// Longer than Prometheus and probes pause between requests, which come over connections that are kept.
 const IDLE_MAX: Duration = Duration::from_secs(120);
+/// Who connects and says nothing at all gives the place back soon: probes of the process's health must not wait for a port scan.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,8 @@
 //! The writer's loop.
 
+mod configure;
+mod jobs;
+
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -9,8 +12,7 @@ use std::{
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use bowline_mesh::{
-    Applied, Change, MeshSettings, MeshStore, Problem, RegistryEvent, RegistryId, RegistrySettings,
-    RegistryState,
+    Applied, Change, MeshStore, Problem, RegistryEvent, RegistryId, RegistryState,
     view::{EndpointsKey, ViewKey},
 };
 use bowline_snapshot::{Body, Layer, LayerName, Publisher, Snapshot};
@@ -20,11 +22,13 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use configure::Retirement;
+
 use super::{
     Births, Blocker, Connected, LayerStatus, Opening, PipelineHandle, Saved,
     connections::{layer_name, layer_names},
     handle::{Command, Shown},
-    job::{Built, Job, Pending},
+    job::{Built, Pending},
     standing::Standing,
 };
 
@@ -136,15 +140,6 @@ struct Writer {
     /// Registries that are gone from the configuration and wait for their successors.
     retirement: Option<Retirement>,
     shown: Arc<ArcSwap<Shown>>,
-}
-
-/// A configuration that is taken over in full when the registries that are new in it are known.
-#[derive(Debug, Clone)]
-struct Retirement {
-    settings: Arc<MeshSettings>,
-    registries: Vec<RegistrySettings>,
-    awaited: Vec<RegistryId>,
-    until: Instant,
 }
 
 impl Pipeline {
@@ -288,107 +283,6 @@ impl Writer {
         }
     }
 
-    /// Starts a structure job if there is something to do and none is running.
-    fn start_job(&mut self) {
-        if !self.become_ready() || self.job.is_some() {
-            return;
-        }
-        let keys = self.connected.keys_version();
-        if self.pending.changed.is_empty() && keys == self.built_keys {
-            return;
-        }
-        let wanted = self.connected.wanted();
-        let Some(structure) = self.structure.take() else {
-            return;
-        };
-        let pending = std::mem::take(&mut self.pending);
-        let is_fresh = pending.changed.everything;
-        let endpoints = wanted
-            .iter()
-            .filter_map(|key| match key {
-                ViewKey::Endpoints(of) if is_fresh || !self.built.contains(key) => {
-                    let like = if is_fresh {
-                        None
-                    } else {
-                        self.endpoints.like(of)
-                    };
-                    Some((of.clone(), like))
-                }
-                _ => None,
-            })
-            .collect();
-        let job = Job {
-            structure,
-            mesh: self.store.mesh().clone(),
-            pending,
-            wanted,
-            endpoints,
-            is_fresh,
-            stale: self.stale.clone(),
-        };
-        self.built_keys = keys;
-        self.since_job.clear();
-        self.job = Some(tokio::task::spawn_blocking(move || job.build()));
-    }
-
-    /// Publishes what a job made, together with the endpoints that changed meanwhile, as one generation.
-    fn take_built(&mut self, built: Built) {
-        let Built {
-            structure,
-            layers,
-            endpoints,
-            is_fresh,
-            wanted,
-            stale,
-            received,
-            took,
-        } = built;
-        debug!(
-            layers = layers.len(),
-            endpoint_layers = endpoints.len(),
-            ?took,
-            "built"
-        );
-        if let Some(build_times) = &self.build_times {
-            build_times.observe(took.as_secs_f64());
-        }
-        self.structure_problems = structure.problems();
-        self.structure = Some(structure);
-        // What was freed while the job ran stays free.
-        let in_use = self.connected.wanted();
-        let mut changed_endpoints = BTreeSet::new();
-        if is_fresh {
-            self.endpoints = EndpointLayers::default();
-        }
-        let has_new = !endpoints.is_empty();
-        for (key, layer) in endpoints {
-            if in_use.contains(&ViewKey::Endpoints(key.clone())) {
-                changed_endpoints.insert(key.clone());
-                self.endpoints.insert(key, layer);
-            }
-        }
-        if has_new {
-            let hostnames = std::mem::take(&mut self.since_job);
-            let update = self.endpoints.update(self.store.mesh(), &hostnames);
-            self.stale.extend(update.stale);
-            changed_endpoints.extend(update.changed);
-        }
-        let gone: BTreeSet<_> = stale.intersection(&self.stale).cloned().collect();
-        self.stale.retain(|name| !gone.contains(name));
-        changed_endpoints.extend(self.endpoints.remove(&gone));
-        let mut publication = self.endpoint_layers(changed_endpoints);
-        let layers = layers.into_iter().filter(|(key, _)| in_use.contains(key));
-        publication.extend(layers.map(|(key, layer)| (layer_name(&key), Some(Arc::new(layer)))));
-        let before = self.publisher.generation();
-        let generation = self.publish(publication);
-        if let Some(received) = received
-            && generation > before
-        {
-            self.births.note(generation, received);
-        }
-        self.built = wanted.intersection(&in_use).cloned().collect();
-    }
-
     /// Whether what is known may be served: every registry is known, or has had its time.
     fn become_ready(&mut self) -> bool {
         if self.is_ready {
@@ -413,68 +307,6 @@ impl Writer {
             );
         }
         self.is_ready
-    }
-
-    /// Takes over a configuration. Registries that are gone from it leave only when those that are new in it have answered, or have
-    /// had their time: one that is merely renamed must not be away in between.
-    fn configure(&mut self, settings: Arc<MeshSettings>, registries: Vec<RegistrySettings>) {
-        let has = |all: &[RegistrySettings], one: &RegistrySettings| {
-            all.iter().any(|other| other.id == one.id)
-        };
-        let before = self.store.registry_settings();
-        let awaited: Vec<_> = registries
-            .iter()
-            .filter(|registry| !has(&before, registry))
-            .map(|registry| registry.id.clone())
-            .collect();
-        let gone = before.iter().filter(|registry| !has(&registries, registry));
-        let mut for_now = registries.clone();
-        self.retirement = None;
-        if !awaited.is_empty() {
-            for_now.extend(gone.cloned());
-            let until = Instant::now() + self.settings.start_timeout;
-            let settings = settings.clone();
-            let retirement = Retirement {
-                settings,
-                registries,
-                awaited,
-                until,
-            };
-            self.retirement = (for_now.len() > retirement.registries.len()).then_some(retirement);
-        }
-        self.apply_configuration(settings, for_now);
-    }
-
-    fn apply_configuration(
-        &mut self,
-        settings: Arc<MeshSettings>,
-        registries: Vec<RegistrySettings>,
-    ) {
-        let applied = self.store.configure(settings, registries);
-        self.settle(applied, None, Some(Instant::now()));
-        // A job builds all endpoint layers anew; until then the old ones are served.
-        self.pending.changed.endpoints.clear();
-    }
-
-    /// Lets registries go that wait for their successors, when those are there.
-    fn retire(&mut self) {
-        let Some(retirement) = &self.retirement else {
-            return;
-        };
-        let is_known = |id: &RegistryId| {
-            self.store
-                .registry_state(id)
-                .is_none_or(RegistryState::is_known)
-        };
-        if retirement.awaited.iter().all(is_known) || retirement.until <= Instant::now() {
-            let Retirement {
-                settings,
-                registries,
-                ..
-            } = retirement.clone();
-            self.retirement = None;
-            self.apply_configuration(settings, registries);
-        }
     }
 
     fn obey(&mut self, command: Command) {
