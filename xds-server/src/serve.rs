@@ -7,7 +7,9 @@
 mod addresses;
 mod reload;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::SystemTime,
+};
 
 use anyhow::Context;
 use bowline_ads::{AggregatedDiscoveryService, Fleet};
@@ -213,6 +215,13 @@ fn open_state(config: &StateConfig) -> anyhow::Result<(Arc<dyn Store>, Option<St
                     directory.display()
                 )
             })?;
+            // Not refused: volumes in containers often belong to a group.
+            if std::fs::metadata(directory)?.mode() & 0o022 != 0 {
+                warn!(
+                    directory = %directory.display(),
+                    "others can write to the state directory, and so replace the authority's root: make it writable for its owner only"
+                );
+            }
             let file = StateFile::opened(store.path())
                 .with_context(|| format!("state.path: cannot find {}", store.path().display()))?;
             Ok((Arc::new(store), Some(file)))

@@ -12,6 +12,7 @@ use super::client::{AdminUrl, Server};
 use super::offline;
 use super::output::{self, Format};
 use super::problem::ListedProblem;
+use super::proxies;
 use crate::config::{Config, ConfigErrors};
 use crate::pipeline::Blocker;
 use crate::tls::{self, TlsFiles, TlsSource};
@@ -113,12 +114,14 @@ fn of_wrong_configuration(errors: &ConfigErrors) -> Findings {
 fn of_server(server: &Server) -> Result<Findings> {
     // Not being ready is an answer here, not a failure to answer.
     let Readiness { blockers } = server.get("/readyz")?.content()?;
-    let failures = blockers
+    let mut failures: Vec<_> = blockers
         .into_iter()
-        .map(|Blocker { name, reason }| format!("not ready: {name}: {reason}"));
+        .map(|Blocker { name, reason }| format!("not ready: {name}: {reason}"))
+        .collect();
+    failures.extend(proxies::rejections(server)?);
     let problems = server.get("/v1/problems")?.success()?;
     Ok(Findings::new(
-        failures.collect(),
+        failures,
         problems,
         format!("the server at {server}"),
     ))

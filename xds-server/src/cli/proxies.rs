@@ -10,7 +10,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::Outcome;
-use super::client::ServerArguments;
+use super::client::{Server, ServerArguments};
 use super::output::{self, Format, age};
 use crate::admin::wire::Moment;
 
@@ -37,7 +37,8 @@ What a type's column says:
   acked 5s      it has what it was sent last, and has said so 5 s ago
   current       nothing had to be sent: what it holds, since before it connected here, is what it should have
   sent 5s       it has been sent something 5 s ago, and has not answered yet
-  REJECTED 5s   it has refused what it was sent last, and keeps what it had
+  REJECTED 5s   it has refused what it was sent last, and keeps what it had; the same is sent again only when it connects anew,
+                so where the cause was on its machine (such as a port in use) and is gone, restart that Envoy
   waiting       it has asked, and nothing is ready for it, or another type comes first
   -             it has not asked for any";
 
@@ -149,6 +150,40 @@ pub(super) fn run(command: &Command) -> Result<Outcome> {
     })?)?;
     Ok(Outcome::Success)
 }
+
+/// What proxies have rejected last, for a check: a few of them, and how many more there are.
+pub(super) fn rejections(server: &Server) -> Result<Vec<String>> {
+    let listed: Vec<Listed> = server.get("/v1/proxies")?.success()?;
+    Ok(rejections_of(&listed))
+}
+
+fn rejections_of(listed: &[Listed]) -> Vec<String> {
+    let mut rejections = listed.iter().flat_map(|proxy| {
+        let rejected = proxy.types.iter().filter_map(|(name, of)| {
+            let rejected = of.rejected.as_ref()?;
+            let is_last = matches!(proxy.standing(of), Standing::Rejected(_));
+            is_last.then_some((name, rejected))
+        });
+        rejected.map(|(name, rejected)| {
+            format!(
+                "proxy {} has rejected {name}, and keeps what it had: {}",
+                proxy.id,
+                rejected.message.trim().replace('\n', " ")
+            )
+        })
+    });
+    let mut shown: Vec<_> = rejections.by_ref().take(REJECTIONS_SHOWN_MAX).collect();
+    match rejections.count() {
+        0 => {}
+        more => shown.push(format!(
+            "{more} more rejections by proxies: `bowline proxies` lists them"
+        )),
+    }
+    shown
+}
+
+/// Where one object is wrong for all, one proxy says as much as thousands.
+const REJECTIONS_SHOWN_MAX: usize = 5;
 
 const TYPES: [&str; 4] = ["CDS", "EDS", "LDS", "RDS"];
 
@@ -382,6 +417,22 @@ mod tests {
     }
 
     const AT: &str = "2026-01-01T00:00:00Z";
+
+    #[test]
+    fn rejections_are_told_as_long_as_they_last() {
+        let sent = json!({"version": "2", "at": AT});
+        let rejected =
+            json!({"version": "2", "at": AT, "message": "no such\nfilter", "suspects": []});
+        let lasting = json!({"sent": sent, "rejected": rejected});
+        let mended = json!({"sent": {"version": "3", "at": AT}, "rejected": rejected});
+        assert_eq!(rejections_of(&[proxy(true, &mended)]), [""; 0]);
+        let one = "proxy a has rejected CDS, and keeps what it had: no such filter";
+        assert_eq!(rejections_of(&[proxy(true, &lasting)]), [one]);
+        let many: Vec<_> = (0..7).map(|_| proxy(true, &lasting)).collect();
+        let told = rejections_of(&many);
+        assert_eq!(told.len(), REJECTIONS_SHOWN_MAX + 1);
+        assert!(told.last().unwrap().starts_with("2 more rejections"));
+    }
 
     #[test]
     fn a_proxy_that_holds_what_it_should_is_current_though_nothing_was_sent() {

@@ -48,6 +48,8 @@ pub(crate) fn run(directory: &Path, line: &str) -> Ran {
 pub(crate) struct Server {
     pub(crate) child: Child,
     log: BufReader<ChildStderr>,
+    /// What it has logged until it listened.
+    pub(crate) started: String,
 }
 
 impl Server {
@@ -66,8 +68,12 @@ impl Server {
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut server = Self { child, log };
-        server.read_until("listening");
+        let mut server = Self {
+            child,
+            log,
+            started: String::new(),
+        };
+        server.started = server.read_until("listening");
         server
     }
 

@@ -1,5 +1,6 @@
 //! Commands that ask a running server.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -142,6 +143,19 @@ fn a_state_directory_that_is_gone_is_an_error_of_the_server() {
     let refused = run(directory.path(), issue);
     assert_eq!(refused.status, 1, "{refused:?}");
     assert!(!directory.path().join("data").exists());
+}
+
+#[test]
+fn a_state_directory_that_others_can_write_to_is_warned_of() {
+    let directory = directory();
+    let warning = "others can write to the state directory";
+    let server = Server::start(directory.path());
+    assert!(!server.started.contains(warning), "{}", server.started);
+    drop(server);
+    let data = directory.path().join("data");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let server = Server::start(directory.path());
+    assert!(server.started.contains(warning), "{}", server.started);
 }
 
 #[test]
