@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bowline_identity::{Proven, SpiffeId, TrustDomain};
 use rustls::server::WebPkiClientVerifier;
@@ -65,6 +65,18 @@ impl Verifier {
         chain: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<Proven, VerifyError> {
+        self.proven_until(chain, now).map(|(proven, _)| proven)
+    }
+
+    /// The same, with the moment from which on it is not proven any more: whoever keeps a connection has to end it then.
+    ///
+    /// # Errors
+    /// As [`Self::proven_identity`].
+    pub fn proven_until(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<(Proven, SystemTime), VerifyError> {
         let (leaf, intermediates) = chain.split_first().ok_or(VerifyError::NoCertificate)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| VerifyError::Malformed)?;
         if vouches_for_others(&parsed)? {
@@ -80,7 +92,9 @@ impl Verifier {
         if !self.trust_domains.contains(identity.trust_domain()) {
             return Err(VerifyError::OtherTrustDomain { identity });
         }
-        Ok(Proven::by_certificate(identity))
+        let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(not_after);
+        Ok((Proven::by_certificate(identity), until))
     }
 
     /// The check of chains and handshake signatures without that of identities, for a TLS server to build on.

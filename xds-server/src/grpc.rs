@@ -1,6 +1,10 @@
 //! The xDS listeners: connections in, the aggregated discovery service on each.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use bowline_ads::{AggregatedDiscoveryService, Peer};
 use hyper_util::{
@@ -14,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{source::MeshSource, tls::TlsListener};
 
@@ -63,8 +67,9 @@ impl Listener {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        connections.spawn(connection(stream, peer, service.clone(), shutdown.clone()));
+                    Ok((stream, peer, until)) => {
+                        let served = connection(stream, peer, service.clone(), shutdown.clone());
+                        connections.spawn(while_proven(until, served));
                     }
                     Err(error) => {
                         warn!(%error, "the xDS listener cannot accept connections; it tries again");
@@ -81,7 +86,7 @@ impl Listener {
         Ok(())
     }
 
-    async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
+    async fn accept(&mut self) -> io::Result<(Stream, Peer, Option<SystemTime>)> {
         match self {
             Self::Plaintext(socket) => {
                 let (stream, address) = socket.accept().await?;
@@ -93,6 +98,7 @@ impl Listener {
                         address,
                         identity: None,
                     },
+                    None,
                 ))
             }
             Self::Tls(listener) => {
@@ -104,6 +110,7 @@ impl Listener {
                         address: peer.address,
                         identity,
                     },
+                    Some(peer.until),
                 ))
             }
         }
@@ -113,6 +120,24 @@ impl Listener {
 trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 type Stream = Box<dyn ReadWrite>;
+
+/// Serves a connection as long as its client's certificate is valid. A proxy whose certificate was renewed in time connects again with
+/// the new one; one that was not has no business here any more.
+async fn while_proven(until: Option<SystemTime>, served: impl Future<Output = ()>) {
+    let expired = async {
+        match until {
+            Some(until) => {
+                let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+                tokio::time::sleep(left).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = expired => info!("a connection is ended: its client's certificate has expired"),
+    }
+}
 
 async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: CancellationToken) {
     let address = peer.address;
@@ -147,5 +172,21 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         && error.is_panic()
     {
         tracing::error!(%error, "serving a connection panicked; the others go on");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_with_its_clients_certificate() {
+        let expires = SystemTime::now() + Duration::from_secs(3600);
+        let started = tokio::time::Instant::now();
+        while_proven(Some(expires), std::future::pending()).await;
+        let lasted = started.elapsed();
+        assert!((3590..=3601).contains(&lasted.as_secs()), "{lasted:?}");
+        while_proven(Some(SystemTime::UNIX_EPOCH), std::future::pending()).await;
+        while_proven(None, std::future::ready(())).await;
     }
 }

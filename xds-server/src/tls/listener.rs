@@ -34,6 +34,8 @@ pub struct TlsPeer {
     pub address: SocketAddr,
     /// Who the client's certificate says it is.
     pub proven: Proven,
+    /// When that certificate expires, and with it the right to be served.
+    pub until: SystemTime,
 }
 
 /// What became of the connections so far.
@@ -61,7 +63,7 @@ impl TlsCounts {
     }
 }
 
-type Connection = (TlsStream<TcpStream>, Proven);
+type Connection = (TlsStream<TcpStream>, Proven, SystemTime);
 
 #[derive(Debug, thiserror::Error)]
 enum Refused {
@@ -140,9 +142,16 @@ impl TlsListener {
         finished: Result<(SocketAddr, Result<Connection, Refused>), JoinError>,
     ) -> Option<(TlsStream<TcpStream>, TlsPeer)> {
         match finished {
-            Ok((address, Ok((stream, proven)))) => {
+            Ok((address, Ok((stream, proven, until)))) => {
                 self.counts.accepted.fetch_add(1, Ordering::Relaxed);
-                return Some((stream, TlsPeer { address, proven }));
+                return Some((
+                    stream,
+                    TlsPeer {
+                        address,
+                        proven,
+                        until,
+                    },
+                ));
             }
             // Port scans and health checks of load balancers end here all day long.
             Ok((address, Err(refused @ (Refused::Timeout | Refused::Closed)))) => {
@@ -173,11 +182,11 @@ async fn handshake(stream: TcpStream, tls: &Tls) -> Result<Connection, Refused> 
         .map_err(|_| Refused::Timeout)?
         .map_err(failed)?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let proven = material
+    let (proven, until) = material
         .verifier
-        .proven_identity(chain, SystemTime::now())
+        .proven_until(chain, SystemTime::now())
         .map_err(|error| Refused::Handshake(error.to_string()))?;
-    Ok((stream, proven))
+    Ok((stream, proven, until))
 }
 
 async fn until(moment: Option<Instant>) {
