@@ -83,3 +83,50 @@ async fn an_inventory_that_vanishes_takes_nothing_away() {
     until(&load, "requests go on", |report| report.succeeded >= 50).await;
     load.stop().await.none_failed().unwrap();
 }
+
+#[tokio::test]
+async fn a_registry_that_was_never_heard_of_takes_nothing_from_envoys_that_hold_it() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let cart = HttpBackend::start("cart").await.unwrap();
+        let mut world = World::start(&http_services(&[("cart", &[cart.port()])]), "").await;
+        let sidecar = world.sidecar("caller", protocol).await;
+        let request = world.request_to("cart");
+        answered(&request).await;
+
+        // Neither the registry nor the state knows anything, and the start does not wait for ever.
+        let load = load(&request, Connections::New);
+        world.bowline.terminate().await.unwrap();
+        std::fs::remove_file(world.inventory_file()).unwrap();
+        std::fs::remove_dir_all(world.folder().join("state")).unwrap();
+        let before = std::fs::read_to_string(world.bowline.configuration()).unwrap();
+        world.replace(
+            &world.bowline.configuration(),
+            &format!("start_timeout: 200ms\n{before}"),
+        );
+        world.bowline.launch().await.unwrap();
+        eventually("the sidecar is served again", async || {
+            let proxies = world
+                .bowline
+                .admin_json("/v1/proxies")
+                .await
+                .map_err(|error| error.to_string())?;
+            if proxies[0]["has_snapshot"] == true {
+                Ok(())
+            } else {
+                Err(proxies.to_string())
+            }
+        })
+        .await
+        .unwrap();
+        load.take_report();
+        until(&load, "requests go on", |report| report.succeeded >= 100).await;
+        let clusters = sidecar.clusters().await.unwrap();
+        assert!(
+            clusters.iter().any(|name| name.contains("cart")),
+            "{clusters:?}"
+        );
+
+        load.stop().await.none_failed().unwrap();
+        sidecar.rejected_nothing().await.unwrap();
+    }
+}

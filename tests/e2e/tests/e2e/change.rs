@@ -1,6 +1,6 @@
 //! What changes while requests run costs none of them.
 
-use bowline_harness::{Connections, HttpBackend, Request, free_port};
+use bowline_harness::{Connections, HttpBackend, Request, eventually, free_port};
 
 use crate::world::{
     Protocol, World, answered, gateway_with_rules, http_services, load, loopback, until,
@@ -118,7 +118,7 @@ async fn services_and_their_policies_come_and_go_without_a_failed_request() {
         world.write_inventory(&both);
         answered(&world.request_to("other.shop")).await;
         world.write_inventory(&limited);
-        bowline_harness::eventually("the other service is gone", async || {
+        eventually("the other service is gone", async || {
             let clusters = sidecar
                 .clusters()
                 .await
@@ -183,7 +183,7 @@ async fn a_listener_comes_and_goes_without_a_failed_request_on_another() {
         world.write_manifests(&two);
         answered(&Request::get(loopback(other), "shop.example", "/")).await;
         world.write_manifests(&one);
-        bowline_harness::eventually(
+        eventually(
             "nobody listens on the other port",
             async || match Request::get(loopback(other), "shop.example", "/")
                 .send()
@@ -199,4 +199,173 @@ async fn a_listener_comes_and_goes_without_a_failed_request_on_another() {
 
     load.stop().await.none_failed().unwrap();
     gateway.rejected_nothing().await.unwrap();
+}
+
+/// A service with its one machine, and a route of the gateway to it: all that a blue-green switch exchanges.
+fn colour(name: &str, backend: u16, port: u16) -> String {
+    let gateway = gateway_with_rules(
+        port,
+        &format!("[{{backendRefs: [{{name: {name}, port: 80}}]}}]"),
+    );
+    format!(
+        "{gateway}---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: shop}}
+spec: {{ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-1, namespace: shop, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+ports: [{{name: http, port: {backend}}}]
+endpoints: [{{addresses: [127.0.0.1]}}]
+"
+    )
+}
+
+#[tokio::test]
+async fn a_route_its_service_and_its_machines_are_exchanged_at_once_without_a_failed_request() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let blue = HttpBackend::start("blue").await.unwrap();
+        let green = HttpBackend::start("green").await.unwrap();
+        let port = free_port().unwrap();
+        let [blue, green] = [("blue", blue), ("green", green)];
+        let world = World::start("services: []", &colour(blue.0, blue.1.port(), port)).await;
+        let gateway = world.gateway(protocol).await;
+        let request = Request::get(loopback(port), "shop.example", "/");
+        answered(&request).await;
+
+        let load = load(&request, Connections::Kept);
+        for (next, last) in [
+            (&green, &blue),
+            (&blue, &green),
+            (&green, &blue),
+            (&blue, &green),
+        ] {
+            world.write_manifests(&colour(next.0, next.1.port(), port));
+            until(&load, "the other colour answers", |report| {
+                report.answered_by(next.0) > 0 && report.since_last_of(last.0) >= 30
+            })
+            .await;
+            load.take_report().none_failed().unwrap();
+        }
+        eventually("the other colour's cluster is gone", async || {
+            let clusters = gateway
+                .clusters()
+                .await
+                .map_err(|error| error.to_string())?;
+            if clusters.iter().any(|name| name.contains("green")) {
+                Err(format!("{clusters:?}"))
+            } else {
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+        until(&load, "requests go on", |report| report.succeeded >= 30).await;
+
+        load.stop().await.none_failed().unwrap();
+        gateway.rejected_nothing().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn another_protocol_of_a_service_costs_no_request() {
+    let cart = HttpBackend::start("cart").await.unwrap();
+    let http1 = http_services(&[("cart", &[cart.port()])])
+        .replace("number: 80,", "number: 80, name: http,");
+    let http2 = http1.replace("protocol: http}", "protocol: http2}");
+    let world = World::start(&http1, "").await;
+    let sidecar = world.sidecar("caller", Protocol::Delta).await;
+    let request = world.request_to("cart");
+    assert_eq!(
+        answered(&request).await.json().unwrap()["protocol"],
+        "HTTP/1.1"
+    );
+
+    let load = load(&request, Connections::Kept);
+    for (inventory, protocol) in [(&http2, "HTTP/2.0"), (&http1, "HTTP/1.1")] {
+        world.write_inventory(inventory);
+        eventually("the backend gets the other protocol", async || {
+            let echo = answered(&request)
+                .await
+                .json()
+                .map_err(|error| error.to_string())?;
+            if echo["protocol"] == protocol {
+                Ok(())
+            } else {
+                Err(echo.to_string())
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    load.stop().await.none_failed().unwrap();
+    sidecar.rejected_nothing().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_of_many_changes_counts() {
+    let backends = [
+        HttpBackend::start("even").await.unwrap(),
+        HttpBackend::start("odd").await.unwrap(),
+        HttpBackend::start("last").await.unwrap(),
+    ];
+    let [even, odd, last] = backends
+        .each_ref()
+        .map(|backend| http_services(&[("cart", &[backend.port()])]));
+    let world = World::start(&even, "").await;
+    let sidecar = world.sidecar("caller", Protocol::StateOfTheWorld).await;
+    let request = world.request_to("cart");
+    answered(&request).await;
+
+    let load = load(&request, Connections::New);
+    for _ in 0..100 {
+        world.write_inventory(&odd);
+        world.write_inventory(&even);
+    }
+    world.write_inventory(&last);
+    until(&load, "only the last one answers", |report| {
+        report.answered_by("last") >= 50
+            && report
+                .since_last_of("even")
+                .min(report.since_last_of("odd"))
+                >= 50
+    })
+    .await;
+
+    load.stop().await.none_failed().unwrap();
+    sidecar.rejected_nothing().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_services_reach_a_sidecar_whole() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let backend = HttpBackend::start("backend").await.unwrap();
+        let names: Vec<String> = (0..1000)
+            .map(|number| format!("service-{number}"))
+            .collect();
+        let port = [backend.port()];
+        let services: Vec<(&str, &[u16])> = names
+            .iter()
+            .map(|name| (name.as_str(), port.as_slice()))
+            .collect();
+        let world = World::start(&http_services(&services), "").await;
+        let sidecar = world.sidecar("caller", protocol).await;
+        for name in [&names[0], &names[500], &names[999]] {
+            assert_eq!(
+                answered(&world.request_to(name)).await.backend(),
+                Some("backend")
+            );
+        }
+        let clusters = sidecar.clusters().await.unwrap();
+        let there = clusters
+            .iter()
+            .filter(|name| name.starts_with("outbound|80||service-"))
+            .count();
+        assert_eq!(there, 1000);
+        sidecar.rejected_nothing().await.unwrap();
+    }
 }

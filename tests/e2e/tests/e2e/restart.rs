@@ -89,3 +89,54 @@ async fn a_killed_control_plane_comes_back_without_a_failed_request() {
 async fn a_killed_control_plane_comes_back_without_a_failed_request_by_state_of_the_world() {
     check(End::Killed, Protocol::StateOfTheWorld).await;
 }
+
+#[tokio::test]
+async fn what_changed_while_the_control_plane_was_away_is_followed_without_a_failed_request() {
+    let old = HttpBackend::start("old").await.unwrap();
+    let new = HttpBackend::start("new").await.unwrap();
+    let mut world = World::start(&http_services(&[("cart", &[old.port()])]), "").await;
+    let sidecar = world.sidecar("caller", Protocol::Delta).await;
+    let request = world.request_to("cart");
+    answered(&request).await;
+
+    let load = load(&request, Connections::New);
+    world.bowline.kill().await.unwrap();
+    world.write_inventory(&http_services(&[("cart", &[new.port()])]));
+    until(&load, "requests run without a control plane", |report| {
+        report.succeeded >= 30
+    })
+    .await;
+    world.bowline.launch().await.unwrap();
+    until(&load, "the new machine answers", |report| {
+        report.since_last_of("old") >= 30
+    })
+    .await;
+
+    load.stop().await.none_failed().unwrap();
+    sidecar.rejected_nothing().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_envoy_that_was_there_first_is_served_when_the_control_plane_comes() {
+    let cart = HttpBackend::start("cart").await.unwrap();
+    let mut world = World::prepare(&http_services(&[("cart", &[cart.port()])]), "").await;
+    let node = ["--role", "sidecar", "--name", "caller"];
+    let mut sidecar = world.envoy("sidecar", &node, Protocol::Delta).await;
+    eventually("it has tried in vain", async || {
+        let tried = sidecar
+            .stat("cluster.bowline-xds.upstream_cx_connect_fail")
+            .await;
+        match tried {
+            Ok(1..) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+    world.bowline.launch().await.unwrap();
+    sidecar.ready().await.unwrap();
+    assert_eq!(
+        answered(&world.request_to("cart")).await.backend(),
+        Some("cart")
+    );
+}
