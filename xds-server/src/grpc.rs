@@ -27,6 +27,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_000_000;
+/// A connection on which nothing is asked for so long is ended.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(30);
 /// After an error of the listening socket (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -141,7 +143,10 @@ async fn while_proven(until: Option<SystemTime>, served: impl Future<Output = ()
 
 async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: CancellationToken) {
     let address = peer.address;
+    let has_asked = CancellationToken::new();
+    let asks = has_asked.clone();
     let service = service.map_request(move |request: http::Request<hyper::body::Incoming>| {
+        asks.cancel();
         let mut request = request.map(tonic::body::Body::new);
         request.extensions_mut().insert(peer.clone());
         request
@@ -157,6 +162,10 @@ async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: Canc
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = silence(&has_asked) => {
+            debug!(peer = %address, "a connection that asks for nothing is ended");
+            return;
+        }
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -164,6 +173,15 @@ async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: Canc
     };
     if let Err(error) = ended {
         debug!(peer = %address, %error, "a connection ended with an error");
+    }
+}
+
+/// Ends when a connection has not asked for anything in time. Keepalive begins only after the preface of HTTP/2, so that a connection
+/// without any would stay for ever.
+async fn silence(has_asked: &CancellationToken) {
+    let asked = tokio::time::timeout(FIRST_REQUEST_MAX, has_asked.cancelled()).await;
+    if asked.is_ok() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -178,6 +196,17 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_for_nothing_is_not_kept() {
+        let started = tokio::time::Instant::now();
+        silence(&CancellationToken::new()).await;
+        assert_eq!(started.elapsed(), FIRST_REQUEST_MAX);
+        let asked = CancellationToken::new();
+        asked.cancel();
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, silence(&asked)).await.is_err());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_ends_with_its_clients_certificate() {
