@@ -148,6 +148,8 @@ codes! {
     NeedsRestart = "BW0502",
     /// The state cannot be kept.
     StateNotKept = "BW0503",
+    /// The certificate of the xDS server cannot be replaced by a newer one.
+    StaleCertificate = "BW0504",
 }
 
 impl fmt::Display for Code {

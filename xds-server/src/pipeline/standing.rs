@@ -7,6 +7,7 @@ use tracing::{info, warn};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     error: Option<String>,
+    is_known: bool,
     is_held_back: bool,
     problems: usize,
 }
@@ -19,6 +20,9 @@ impl Standing {
                 Some(RegistryState::Failing { error, .. }) => Some(error.clone()),
                 _ => None,
             },
+            is_known: store
+                .registry_state(registry)
+                .is_some_and(RegistryState::is_known),
             is_held_back: store.holds_back(registry),
             problems: store.problems_reported_by(registry),
         }
@@ -28,6 +32,9 @@ impl Standing {
     pub(super) fn tell_since(&self, before: &Self, registry: &RegistryId) {
         if self.error != before.error {
             match &self.error {
+                Some(error) if !self.is_known => {
+                    warn!(%registry, error, "the registry cannot be read, and nothing is known of it yet");
+                }
                 Some(error) => {
                     warn!(%registry, error, "the registry cannot be read; what it said last is served");
                 }
