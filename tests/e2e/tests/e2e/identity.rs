@@ -141,3 +141,54 @@ async fn a_certificate_of_another_authority_is_refused() {
         0
     );
 }
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_without_a_restart() {
+    let cart = HttpBackend::start("cart").await.unwrap();
+    let mut world = World::start(&inventory(cart.port()), "").await;
+    let certificate = world.certificate("caller").await;
+    let node = [
+        "--role",
+        "sidecar",
+        "--name",
+        "caller",
+        "--cert-dir",
+        &certificate,
+    ];
+    let mut sidecar = world.envoy("sidecar", &node, Protocol::Delta).await;
+    sidecar.ready().await.unwrap();
+    answered(&world.request_to("cart")).await;
+    let serial = async || {
+        let text = sidecar.admin_text("/certs").await.unwrap();
+        let certificates: serde_json::Value = serde_json::from_str(&text).unwrap();
+        certificates["certificates"][0]["cert_chain"][0]["serial_number"].to_string()
+    };
+    let first = serial().await;
+    assert!(first.len() > 2, "{first}");
+
+    world.certificate("caller").await;
+    eventually("Envoy has the renewed certificate", async || {
+        let now = serial().await;
+        if now != first { Ok(()) } else { Err(now) }
+    })
+    .await
+    .unwrap();
+
+    // The next connection proves itself with it.
+    world.bowline.terminate().await.unwrap();
+    world.bowline.launch().await.unwrap();
+    eventually("the sidecar is connected again", async || {
+        let proxies = world
+            .bowline
+            .admin_json("/v1/proxies")
+            .await
+            .map_err(|error| error.to_string())?;
+        if proxies[0]["is_identity_proven"] == true {
+            Ok(())
+        } else {
+            Err(proxies.to_string())
+        }
+    })
+    .await
+    .unwrap();
+}

@@ -15,4 +15,5 @@ mod operate;
 mod protocol;
 mod restart;
 mod route;
+mod strange;
 mod world;
