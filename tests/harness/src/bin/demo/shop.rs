@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use bowline_harness::{Bowline, Envoy, HttpBackend, Request};
+use bowline_harness::{Bowline, Envoy, HttpBackend, Request, within};
 use xtask::workspace;
 
 /// Where the gateway listens, as manifests/gateway.yaml says.
@@ -54,7 +54,13 @@ pub(crate) fn folder() -> PathBuf {
 
 impl Shop {
     pub(crate) async fn open() -> Result<Self> {
-        ports_are_free()?;
+        // Those of a demo that was just ended are free in a moment.
+        within(
+            Duration::from_secs(3),
+            "the demo cannot start",
+            async || ports_are_free(),
+        )
+        .await?;
         let folder = folder();
         if folder.exists() {
             fs::remove_dir_all(&folder)
