@@ -1,6 +1,6 @@
 //! What changes while requests run costs none of them.
 
-use bowline_harness::{Connections, HttpBackend, Request, eventually, free_port};
+use bowline_harness::{Connections, HttpBackend, Load, Request, eventually, free_port};
 
 use crate::world::{
     Protocol, World, answered, gateway_with_rules, http_services, load, loopback, until,
@@ -368,4 +368,55 @@ async fn a_thousand_services_reach_a_sidecar_whole() {
         assert_eq!(there, 1000);
         sidecar.rejected_nothing().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn slow_requests_finish_on_machines_and_services_that_have_left() {
+    let blue = HttpBackend::start("blue").await.unwrap();
+    let green = HttpBackend::start("green").await.unwrap();
+    let port = free_port().unwrap();
+    let world = World::start("services: []", &colour("blue", blue.port(), port)).await;
+    let gateway = world.gateway(Protocol::Delta).await;
+    let request = Request::get(loopback(port), "shop.example", "/");
+    answered(&request).await;
+
+    let slow = Load::start(
+        &request.header("x-delay-ms", "700"),
+        Connections::Kept,
+        4,
+        40,
+    );
+    let arrived = blue.requests();
+    for (name, backend, gone) in [("green", &green, "blue"), ("blue", &blue, "green")] {
+        eventually("slow requests are on their way", async || {
+            if blue.requests() + green.requests() >= arrived + 4 {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
+        })
+        .await
+        .unwrap();
+        world.write_manifests(&colour(name, backend.port(), port));
+        eventually("the other colour's cluster is gone", async || {
+            let clusters = gateway
+                .clusters()
+                .await
+                .map_err(|error| error.to_string())?;
+            if clusters.iter().any(|cluster| cluster.contains(gone)) {
+                Err(format!("{clusters:?}"))
+            } else {
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+        until(&slow, "the new colour answers", |report| {
+            report.answered_by(name) >= 4
+        })
+        .await;
+    }
+
+    slow.stop().await.none_failed().unwrap();
+    gateway.rejected_nothing().await.unwrap();
 }
