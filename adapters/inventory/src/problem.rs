@@ -1,9 +1,9 @@
 //! What is wrong, as the mesh reports it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use bowline_document::files::{FileError, FileErrorKind};
-use bowline_mesh::{Code, EndpointGroup, Object, ObjectKey, Problem, Severity, Source};
+use bowline_mesh::{Code, ObjectKey, Problem, Severity, Source};
 
 use crate::entry::{Effect, Finding, Identity};
 
@@ -93,35 +93,6 @@ pub(crate) fn duplicate(
         meanwhile: "the first one counts".into(),
         hint: "rename or remove one of them".into(),
     }
-}
-
-/// An endpoint that has none of its service's ports gets no requests, which nobody wants.
-pub(crate) fn without_port(
-    object: &Object,
-    group: &EndpointGroup,
-    names: &BTreeSet<Arc<str>>,
-) -> Option<Problem> {
-    let given = &group.endpoints.first()?.ports;
-    if given.keys().any(|name| names.contains(name)) {
-        return None;
-    }
-    let list = |names: Vec<&str>| names.join(", ");
-    let given = list(given.keys().map(|name| &**name).collect());
-    let wanted = list(names.iter().map(|name| &**name).collect());
-    Some(Problem {
-        code: Code::UnresolvedReference,
-        severity: Severity::Error,
-        object: Some(object.key().clone()),
-        source: Some(object.source.clone()),
-        field: "ports".into(),
-        message: format!(
-            "{} has the ports {wanted}, and this has {given}",
-            group.service
-        )
-        .into(),
-        meanwhile: "it gets no requests for that service".into(),
-        hint: "name its ports as the service does".into(),
-    })
 }
 
 const FILE_KEPT: &str = "what it last contained stays in use";

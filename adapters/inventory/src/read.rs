@@ -2,19 +2,17 @@
 
 use std::{
     cell::LazyCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::Arc,
 };
 
 use bowline_document::files::{File, FileError, Reading};
-use bowline_mesh::{
-    Change, Hostname, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec,
-};
+use bowline_mesh::{Change, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings};
 
 use crate::{
     entry::{Identity, Subject},
-    problem::{duplicate, file_problem, without_port},
+    problem::{duplicate, file_problem},
 };
 
 use self::known::{Known, Taken, known};
@@ -190,7 +188,6 @@ fn united(files: &BTreeMap<Arc<str>, Known>) -> (BTreeMap<ObjectKey, Object>, Ve
     let mut objects = BTreeMap::new();
     let mut problems = Vec::new();
     let mut first: HashMap<&Identity, (&Arc<str>, u32)> = HashMap::new();
-    let mut port_names: HashMap<Hostname, BTreeSet<Arc<str>>> = HashMap::new();
     let fresh = files
         .iter()
         .flat_map(|(place, known)| known.entries.iter().map(move |taken| (place, taken, true)));
@@ -214,18 +211,7 @@ fn united(files: &BTreeMap<Arc<str>, Known>) -> (BTreeMap<ObjectKey, Object>, Ve
         }
         first.insert(identity, (place, taken.line));
         for object in &taken.objects {
-            if let Spec::Service(service) = object.spec() {
-                let names = service.ports.iter().map(|port| port.name.clone());
-                port_names.insert(service.hostname.clone(), names.collect());
-            }
             objects.insert(object.key().clone(), object.clone());
-        }
-    }
-    for object in objects.values() {
-        if let Spec::Endpoints(group) = object.spec()
-            && let Some(names) = port_names.get(&group.service)
-        {
-            problems.extend(without_port(object, group, names));
         }
     }
     problems.sort();

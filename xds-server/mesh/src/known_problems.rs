@@ -3,9 +3,46 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Balancing, Code, GatewayName, Hostname, Mesh, ObjectKey, Problem, RouteParent, Severity,
-    merge::conflicts, view::ListenerView,
+    Balancing, Code, Endpoint, EndpointGroup, GatewayName, Hostname, MergedService, Mesh,
+    ObjectKey, Problem, RouteParent, Severity, merge::conflicts, view::ListenerView,
 };
+
+/// Endpoints that serve none of their service's ports get no requests, which nobody wants.
+fn without_port(
+    service: &MergedService,
+    key: &ObjectKey,
+    group: &EndpointGroup,
+) -> Option<Problem> {
+    let serves_any = |endpoint: &Endpoint| {
+        let mut ports = service.ports.iter();
+        ports.any(|port| {
+            service
+                .endpoint_port(port, &key.registry, endpoint)
+                .is_some()
+        })
+    };
+    let endpoint = group.endpoints.first()?;
+    if group.endpoints.iter().any(serves_any) {
+        return None;
+    }
+    let list = |names: Vec<&str>| names.join(", ");
+    let given = list(endpoint.ports.keys().map(|name| &**name).collect());
+    let wanted = list(service.ports.iter().map(|port| &*port.port.name).collect());
+    Some(Problem {
+        code: Code::UnresolvedReference,
+        severity: Severity::Error,
+        object: Some(key.clone()),
+        source: None,
+        field: "ports".into(),
+        message: format!(
+            "{} has the ports {wanted}, and this has {given}",
+            service.hostname
+        )
+        .into(),
+        meanwhile: "it gets no requests for that service".into(),
+        hint: "name its ports as the service does".into(),
+    })
+}
 
 /// All gateways' listeners with what is attached to each.
 type Gateways<'m> = BTreeMap<&'m GatewayName, Vec<ListenerView>>;
@@ -51,7 +88,12 @@ impl Mesh {
 
     fn unknown_services(&self, problems: &mut Vec<Problem>) {
         for (hostname, groups) in &self.endpoints {
-            if self.services.contains_key(hostname) {
+            if let Some(service) = self.services.get(hostname) {
+                problems.extend(
+                    groups
+                        .iter()
+                        .filter_map(|(key, group)| without_port(service, key, group)),
+                );
                 continue;
             }
             problems.extend(groups.keys().map(|key| Problem {

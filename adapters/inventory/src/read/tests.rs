@@ -1,7 +1,7 @@
 //! What is written, and what it becomes.
 
 use bowline_document::files::FileErrorKind;
-use bowline_mesh::{Endpoint, Hostname, Service, Workload};
+use bowline_mesh::{Endpoint, Hostname, Service, Spec, Workload};
 use proptest::prelude::*;
 
 use super::*;
@@ -545,10 +545,6 @@ fn what_is_odd_is_said_and_taken() {
         (
             "services: [{name: x, ports: [{number: 80}], health_check: {tcp: {}, interval: 1s, timeout: 2s}}]",
             "BW0201 1 health_check.timeout: it is longer than the interval, so checks are made less often than the interval says",
-        ),
-        (
-            "{services: [{name: x, ports: [{number: 80, name: web}]}], workloads: [{name: a, address: 10.0.0.1, services: [x], ports: {http: 80}}]}",
-            "BW0206 1 ports: x.default.svc.cluster.local has the ports web, and this has http",
         ),
     ];
     for (text, expected) in cases {

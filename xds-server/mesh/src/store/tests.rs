@@ -211,7 +211,8 @@ fn one_hostname_in_two_registries_is_one_service_with_all_endpoints() {
         service.endpoint_port(port, &"a".parse().unwrap(), &other),
         None
     );
-    assert!(codes(&store).is_empty());
+    // What b itself sent has neither of b's names.
+    assert_eq!(codes(&store), [Code::UnresolvedReference]);
 }
 
 #[test]
@@ -386,6 +387,41 @@ fn endpoints_that_are_names_make_the_service_one_that_proxies_resolve() {
         store.mesh().service(&hostname("cart")).unwrap().discovery,
         Discovery::Eds
     );
+}
+
+#[test]
+fn endpoints_with_none_of_their_services_ports_are_told_by_what_the_mesh_made_of_the_service() {
+    // Registry b's own declaration does not count where it may not contribute: by registry a's, its endpoints are fine.
+    let mut limited = registry("b");
+    limited.allowed_hostnames = Some(vec![]);
+    let declared = service("b", "cart", &[(80, "grpc", Protocol::Grpc)]);
+    let mut store = store(&[registry("a"), registry("b")]);
+    store.apply(replace("a", vec![http_service("a", "cart")]), NOW);
+    store.apply(
+        replace("b", vec![endpoints("b", "one", "cart", &[address(1)])]),
+        NOW,
+    );
+    assert!(codes(&store).is_empty());
+    // By b's own it is not, if that is what counts.
+    store.apply(replace("a", vec![]), NOW);
+    store.apply(
+        replace(
+            "b",
+            vec![declared, endpoints("b", "one", "cart", &[address(1)])],
+        ),
+        NOW,
+    );
+    let problems = store.mesh().problems();
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0]
+            .message
+            .contains("has the ports grpc, and this has http"),
+        "{}",
+        problems[0]
+    );
+    store.configure(settings(), [registry("a"), limited]);
+    assert!(!codes(&store).contains(&Code::UnresolvedReference));
 }
 
 #[test]
