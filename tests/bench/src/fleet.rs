@@ -227,6 +227,7 @@ impl Fleet {
             registry: None,
             namespace: namespace(index),
             families: IpFamilies::V4,
+            taken_ports: Vec::new(),
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Mesh {
     /// What registries and the store found wrong. The rest is found when asked for ([`Mesh::problems`]).
     pub(crate) reported: OrdMap<RegistryId, Arc<[Problem]>>,
     pub(crate) not_allowed: OrdMap<ObjectKey, Problem>,
+    /// Local ports that sidecars with explicit listeners offer services on, and how many services want each.
+    pub(crate) explicit_ports: OrdMap<u16, usize>,
     pub(crate) index: Index,
 }
 
@@ -75,6 +77,7 @@ impl Mesh {
             contributions: OrdMap::new(),
             reported: OrdMap::new(),
             not_allowed: OrdMap::new(),
+            explicit_ports: OrdMap::new(),
             index: Index::default(),
         }
     }

@@ -34,6 +34,16 @@ pub struct ServicePort {
     pub local_port: Option<u16>,
 }
 
+impl ServicePort {
+    /// The local port on which a sidecar with explicit listeners offers it; `None` where it is offered by host on the port for HTTP.
+    pub fn explicit_port(&self) -> Option<u16> {
+        match self.protocol {
+            Protocol::Tcp | Protocol::Tls => Some(self.local_port.unwrap_or(self.number)),
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Auto => None,
+        }
+    }
+}
+
 /// What is spoken on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -49,6 +49,8 @@ pub struct Changed {
     pub gateways: BTreeSet<GatewayName>,
     /// Workloads that may differ, come or go: proxies beside them may need other keys.
     pub workloads: BTreeSet<ObjectKey>,
+    /// Keys of sidecars with explicit listeners may differ: a local port is wanted that was not, or not any more.
+    pub explicit_ports: bool,
     /// All of it may differ, the keys of all proxies too.
     pub everything: bool,
 }
@@ -61,12 +63,14 @@ impl Changed {
             endpoints,
             gateways,
             workloads,
+            explicit_ports,
             everything,
         } = self;
         services.is_empty()
             && endpoints.is_empty()
             && gateways.is_empty()
             && workloads.is_empty()
+            && !explicit_ports
             && !everything
     }
 
@@ -77,12 +81,14 @@ impl Changed {
             endpoints,
             gateways,
             workloads,
+            explicit_ports,
             everything,
         } = other;
         self.services.extend(services);
         self.endpoints.extend(endpoints);
         self.gateways.extend(gateways);
         self.workloads.extend(workloads);
+        self.explicit_ports |= explicit_ports;
         self.everything |= everything;
     }
 }

@@ -229,7 +229,7 @@ impl Writer {
             saved.write(persist, heard_of, wall_clock());
         }
         let now = Instant::now();
-        if changed.everything {
+        if changed.everything || changed.explicit_ports {
             self.connected.follow_everything(self.store.mesh(), now);
         } else if !changed.workloads.is_empty() {
             self.connected

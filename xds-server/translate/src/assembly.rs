@@ -3,7 +3,7 @@
 mod claims;
 mod shared;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use bowline_mesh::{Capture, Code, Hostname, MeshSettings, Problem, Role, view::OutboundKey};
 use bowline_snapshot::{Layer, Parts, Resource, ResourceType};
@@ -70,16 +70,22 @@ impl OutboundAssembly {
             registry: _,
             namespace: _,
             families,
+            taken_ports,
         } = key;
         if *self.settings != **settings || self.key.role != *role || self.key.families != *families
         {
             return Self::new(settings, key);
         }
-        Self {
+        let mut assembly = Self {
             settings: settings.clone(),
             key: key.clone(),
             ..self.clone()
+        };
+        for port in self.key.taken_ports.iter().chain(taken_ports) {
+            let local = Subject::Address(Ipv4Addr::LOCALHOST.into(), *port);
+            assembly.touched.subjects.insert(local);
         }
+        assembly
     }
 
     /// The service's parts, or that it is gone. The same `Arc` again changes nothing.

@@ -175,6 +175,7 @@ pub(crate) fn outbound_key(capture: Capture) -> OutboundKey {
         registry: None,
         namespace: "shop".parse().unwrap(),
         families: IpFamilies::V4,
+        taken_ports: Vec::new(),
     }
 }
 

@@ -1,14 +1,14 @@
 //! No proxy ever sends to itself.
 
+use anyhow::Context as _;
 use bowline_harness::{eventually, free_port};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use crate::world::{NAMESPACE, Protocol, World, loopback};
 
-/// The worst that an inventory can say: the service has the local port on which the application was to listen, and its only endpoint
-/// is the machine itself.
+/// The service has the port on which the application was to listen, and its only endpoint is the machine itself.
 #[tokio::test]
-async fn a_service_on_the_applications_own_port_makes_no_loop() {
+async fn the_applications_own_port_is_left_to_the_application() {
     let [inbound, application] = [free_port().unwrap(), free_port().unwrap()];
     let inventory = format!(
         "
@@ -24,20 +24,68 @@ workloads:
 "
     );
     let world = World::start(&inventory, "").await;
-    let sidecar = world.sidecar("vm", Protocol::Delta).await;
-    sidecar.rejected_nothing().await.unwrap();
+    let beside = world.sidecar("vm", Protocol::Delta).await;
+    let elsewhere = world.sidecar("other", Protocol::Delta).await;
+    let local = format!("127.0.0.1_{application}");
+    eventually("the other sidecar to offer the service", async || {
+        elsewhere
+            .listeners()
+            .await?
+            .get(&local)
+            .copied()
+            .context("no listener")
+    })
+    .await
+    .unwrap();
+    beside.rejected_nothing().await.unwrap();
+    let listeners = beside.listeners().await.unwrap();
+    assert!(!listeners.contains_key(&local), "{listeners:?}");
+    assert!(
+        listeners.contains_key(&format!("0.0.0.0_{inbound}")),
+        "{listeners:?}"
+    );
+}
+
+/// The sidecar of another workload on the same machine has the listener in front of which this one's application should be. Whatever
+/// comes from a sidecar to its own workload is refused there, so that nothing goes round.
+#[tokio::test]
+async fn connections_to_a_workload_that_end_at_an_outbound_listener_are_closed() {
+    let [inbound, application] = [free_port().unwrap(), free_port().unwrap()];
+    let inventory = format!(
+        "
+namespace: {NAMESPACE}
+services:
+- name: db
+  ports: [{{number: {application}, name: db, protocol: tcp}}]
+workloads:
+- name: vm
+  address: 127.0.0.1
+  services: [db]
+  ports: [{{name: db, number: {inbound}, protocol: tcp, app_port: {application}}}]
+"
+    );
+    let world = World::start(&inventory, "").await;
+    let beside = world.sidecar("vm", Protocol::Delta).await;
+    let elsewhere = world.sidecar("other", Protocol::Delta).await;
+    let local = format!("127.0.0.1_{application}");
+    eventually("the other sidecar to offer the service", async || {
+        elsewhere
+            .listeners()
+            .await?
+            .get(&local)
+            .copied()
+            .context("no listener")
+    })
+    .await
+    .unwrap();
     let mut connection = eventually("the sidecar to listen", async || {
         TcpStream::connect(loopback(inbound)).await
     })
     .await
     .unwrap();
-    // The connection goes to the application's port, where the sidecar itself listens, and ends there.
     let mut buffer = [0; 1];
     let ended = connection.read(&mut buffer).await;
     assert!(!matches!(ended, Ok(1..)), "{ended:?}");
-    let inbound_connections = sidecar
-        .stat(&format!("listener.0.0.0.0_{inbound}.downstream_cx_total"))
-        .await
-        .unwrap();
-    assert_eq!(inbound_connections, 1);
+    let taken = format!("listener.0.0.0.0_{inbound}.downstream_cx_total");
+    assert_eq!(beside.stat(&taken).await.unwrap(), 1);
 }

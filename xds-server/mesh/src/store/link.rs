@@ -6,9 +6,9 @@ use imbl::{OrdMap, OrdSet};
 
 use super::{Applied, MeshStore, Persist, discovery, has_names};
 use crate::{
-    Code, Discovery, GatewayName, HostPattern, Hostname, Mesh, Object, ObjectKey, Problem,
-    RegistryId, RegistrySettings, RouteParent, Severity, Source, Spec, merge::merge, mesh::Ranked,
-    registry::endpoints_in,
+    Code, Discovery, GatewayName, HostPattern, Hostname, MergedService, Mesh, Object, ObjectKey,
+    Problem, RegistryId, RegistrySettings, RouteParent, Severity, Source, Spec, merge::merge,
+    mesh::Ranked, registry::endpoints_in,
 };
 
 /// One atomic change of the store: nobody sees half of it.
@@ -342,6 +342,31 @@ impl Transaction<'_> {
         let before = mesh.services.get(hostname);
         if before.map(|service| &**service) == merged.as_ref() {
             return;
+        }
+        let offered = |service: Option<&MergedService>| -> BTreeSet<u16> {
+            let ports = service.into_iter().flat_map(|service| &service.ports);
+            ports.filter_map(|port| port.port.explicit_port()).collect()
+        };
+        let (old_ports, new_ports) = (
+            offered(before.map(|service| &**service)),
+            offered(merged.as_ref()),
+        );
+        for port in old_ports.difference(&new_ports) {
+            let left = mesh.explicit_ports.get(port).copied().unwrap_or_default();
+            match left.checked_sub(1) {
+                None | Some(0) => {
+                    mesh.explicit_ports.remove(port);
+                    self.applied.changed.explicit_ports = true;
+                }
+                Some(left) => {
+                    mesh.explicit_ports.insert(*port, left);
+                }
+            }
+        }
+        for port in new_ports.difference(&old_ports) {
+            let wanted = mesh.explicit_ports.entry(*port).or_insert(0);
+            *wanted += 1;
+            self.applied.changed.explicit_ports |= *wanted == 1;
         }
         match merged {
             Some(merged) => mesh.services.insert(hostname.clone(), Arc::new(merged)),

@@ -425,6 +425,78 @@ fn endpoints_with_none_of_their_services_ports_are_told_by_what_the_mesh_made_of
 }
 
 #[test]
+fn a_local_port_that_the_workload_itself_has_is_in_its_key_and_in_no_other() {
+    let workload = |name: &str, number, app_port| {
+        let port = crate::WorkloadPort {
+            number,
+            name: "db".into(),
+            protocol: Protocol::Tcp,
+            app_port,
+        };
+        let spec = Workload {
+            addresses: Vec::new(),
+            locality: Locality::default(),
+            network: Network::default(),
+            labels: BTreeMap::new(),
+            identity: None,
+            ports: vec![port],
+        };
+        object("a", name, Spec::Workload(Arc::new(spec)))
+    };
+    let mut store = store(&[registry("a")]);
+    let machines = vec![
+        workload("plain", 5432, None),
+        workload("behind", 15432, Some(5432)),
+        workload("other", 80, None),
+    ];
+    store.apply(replace("a", machines), NOW);
+    let taken = |store: &MeshStore, name: &str, capture| -> Vec<u16> {
+        let proxy = crate::Proxy {
+            id: name.into(),
+            role: Role::Sidecar(capture),
+            namespace: "shop".parse().unwrap(),
+            name: name.into(),
+            addresses: Vec::new(),
+            network: None,
+            locality: None,
+            identity: bowline_identity::PeerIdentity::Claimed(bowline_identity::Claimed {
+                spiffe_id: None,
+            }),
+        };
+        match &crate::view::ViewKey::of(&proxy, store.mesh())[0] {
+            crate::view::ViewKey::Outbound(key) => key.taken_ports.clone(),
+            other => panic!("{other}"),
+        }
+    };
+    assert!(taken(&store, "plain", crate::Capture::Explicit).is_empty());
+    let db = service("a", "db", &[(5432, "db", Protocol::Tcp)]);
+    let change = Change::Update {
+        upserts: vec![
+            db.clone(),
+            service("a", "web", &[(80, "http", Protocol::Http)]),
+        ],
+        removes: vec![],
+    };
+    assert!(store.apply(event("a", change), NOW).changed.explicit_ports);
+    assert_eq!(taken(&store, "plain", crate::Capture::Explicit), [5432]);
+    assert_eq!(taken(&store, "behind", crate::Capture::Explicit), [5432]);
+    assert!(taken(&store, "other", crate::Capture::Explicit).is_empty());
+    assert!(taken(&store, "plain", crate::Capture::Transparent).is_empty());
+    let second = service("a", "db2", &[(5432, "db", Protocol::Tls)]);
+    let change = Change::Update {
+        upserts: vec![second.clone()],
+        removes: vec![],
+    };
+    assert!(!store.apply(event("a", change), NOW).changed.explicit_ports);
+    let change = Change::Update {
+        upserts: vec![],
+        removes: vec![db.key().clone(), second.key().clone()],
+    };
+    assert!(store.apply(event("a", change), NOW).changed.explicit_ports);
+    assert!(taken(&store, "plain", crate::Capture::Explicit).is_empty());
+}
+
+#[test]
 fn an_error_is_never_empty() {
     let mut store = store(&[registry("a")]);
     store.apply(replace("a", vec![http_service("a", "cart")]), NOW);
@@ -674,6 +746,7 @@ fn key(registry: Option<&str>, namespace: &str) -> OutboundKey {
         registry: registry.map(|name| name.parse().unwrap()),
         namespace: namespace.parse().unwrap(),
         families: IpFamilies::V4,
+        taken_ports: Vec::new(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Keys: what may influence one layer of a proxy's configuration.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use bowline_identity::SpiffeId;
 
 use crate::{
-    Capture, IpFamilies, Locality, Mesh, Namespace, Network, Proxy, RegistryId, Role, WorkloadPort,
+    Capture, IpFamilies, Locality, Mesh, Namespace, Network, Proxy, RegistryId, Role, Workload,
+    WorkloadPort,
 };
 
 /// What may influence one layer of a proxy's configuration.
@@ -32,6 +33,9 @@ pub struct OutboundKey {
     pub namespace: Namespace,
     /// Which address families it can listen on and connect to.
     pub families: IpFamilies,
+    /// Of the local ports on which services are offered, those that the workload's own application has. Explicit listeners only;
+    /// nearly always none.
+    pub taken_ports: Vec<u16>,
 }
 
 /// What influences which endpoints a proxy uses, and in which order.
@@ -92,6 +96,7 @@ impl ViewKey {
                 registry,
                 namespace: proxy.namespace.clone(),
                 families,
+                taken_ports: taken_ports(proxy, workload.map(|(_, workload)| &**workload), mesh),
             }),
             Self::Endpoints(EndpointsKey {
                 network,
@@ -114,6 +119,22 @@ impl ViewKey {
     }
 }
 
+/// The local ports that both the workload's application and a service want: the application has them.
+fn taken_ports(proxy: &Proxy, workload: Option<&Workload>, mesh: &Mesh) -> Vec<u16> {
+    match proxy.role {
+        Role::Sidecar(Capture::Explicit) => {}
+        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) => return Vec::new(),
+    }
+    let ports = workload.into_iter().flat_map(|workload| &workload.ports);
+    let own: BTreeSet<u16> = ports
+        .flat_map(|port| [Some(port.number), port.app_port])
+        .flatten()
+        .collect();
+    own.into_iter()
+        .filter(|port| mesh.explicit_ports.contains_key(port))
+        .collect()
+}
+
 /// A name that no other key has: it names the layer in listings, logs and metrics.
 impl fmt::Display for ViewKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,11 +144,15 @@ impl fmt::Display for ViewKey {
                 registry,
                 namespace,
                 families,
+                taken_ports,
             }) => {
                 write!(f, "outbound/{role}/{namespace}/{families:?}")?;
                 registry
                     .iter()
-                    .try_for_each(|registry| write!(f, "/policies of {registry}"))
+                    .try_for_each(|registry| write!(f, "/policies of {registry}"))?;
+                taken_ports
+                    .iter()
+                    .try_for_each(|port| write!(f, "/without port {port}"))
             }
             Self::Endpoints(EndpointsKey {
                 network,

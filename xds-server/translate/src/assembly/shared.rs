@@ -139,17 +139,26 @@ impl OutboundAssembly {
     fn update_explicit_port(&mut self, port: u16) {
         let address = Subject::Address(Ipv4Addr::LOCALHOST.into(), port);
         let place = Place::At(Ipv4Addr::LOCALHOST.into());
-        if port == self.settings.explicit_http_port {
+        let name = name::listener(place.address(), port);
+        let owner = match port {
+            _ if port == self.settings.explicit_http_port => Some("HTTP requests"),
+            // Whoever of the two came first would keep the other from listening.
+            _ if self.key.taken_ports.contains(&port) => Some("the workload's own application"),
+            _ => None,
+        };
+        if let Some(owner) = owner {
             let losers: Vec<_> = self
                 .claims
                 .of(&address)
                 .chain(self.claims.of(&Subject::Tls(port)))
                 .cloned()
                 .collect();
-            self.report(&address, &losers, "HTTP requests");
+            if port != self.settings.explicit_http_port {
+                self.layer.remove(ResourceType::LISTENER, &name);
+            }
+            self.report(&address, &losers, owner);
             return;
         }
-        let name = name::listener(place.address(), port);
         let tcp: Vec<Hostname> = self.claims.of(&address).cloned().collect();
         let tls: Vec<Hostname> = self.claims.of(&Subject::Tls(port)).cloned().collect();
         let tcp_wins = match (tcp.first(), tls.first()) {

@@ -103,6 +103,7 @@ fn outbound(role: Role, namespace: &str) -> ViewKey {
         registry: None,
         namespace,
         families: IpFamilies::V4,
+        taken_ports: Vec::new(),
     })
 }
 
@@ -219,6 +220,44 @@ proptest! {
             prop_assert_eq!(content(&from_other), content(&cold));
         }
     }
+}
+
+#[test]
+fn the_applications_own_port_has_no_listener_for_its_sidecar_and_for_no_other() {
+    let mut store = store();
+    let mut layers = StructureLayers::default();
+    let key = |taken_ports: &[u16]| {
+        let ViewKey::Outbound(key) = outbound(Role::Sidecar(Capture::Explicit), "shop") else {
+            unreachable!("it is an outbound key")
+        };
+        ViewKey::Outbound(OutboundKey {
+            taken_ports: taken_ports.to_vec(),
+            ..key
+        })
+    };
+    let db = service("shop", "cart", 5432, Protocol::Tcp, Balancing::Everywhere);
+    let event = RegistryEvent {
+        registry: "a".parse().unwrap(),
+        change: Change::Replace(vec![db]),
+        problems: vec![],
+    };
+    let changed = store.apply(event, Duration::ZERO).changed;
+    let mut listens = |wanted: &[ViewKey]| -> Vec<bool> {
+        let wanted: BTreeSet<ViewKey> = wanted.iter().cloned().collect();
+        let built = layers.update(store.mesh(), &changed, &wanted);
+        let has = |layer: &Layer| {
+            layer
+                .get(ResourceType::LISTENER, "127.0.0.1_5432")
+                .is_some()
+        };
+        built.iter().map(|(_, layer)| has(layer)).collect()
+    };
+    assert_eq!(listens(&[key(&[])]), [true]);
+    // From the other's, and back again.
+    assert_eq!(listens(&[key(&[]), key(&[5432])]), [true, false]);
+    assert_eq!(listens(&[key(&[5432])]), [false]);
+    assert_eq!(listens(&[key(&[5432]), key(&[1])]), [false, true]);
+    assert_eq!(layers.problems().len(), 1);
 }
 
 #[test]
