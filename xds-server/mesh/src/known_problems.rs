@@ -72,13 +72,15 @@ impl Mesh {
         self.unknown_services(&mut problems);
         self.without_address(&mut problems);
         self.unresolved_routes(&mut problems);
+        self.located(problems)
+    }
+
+    /// Problems sorted, each once, with the place where the object is written that it is about.
+    pub fn located(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
         for problem in &mut problems {
             if problem.source.is_none() {
-                problem.source = problem
-                    .object
-                    .as_ref()
-                    .and_then(|key| self.source(key))
-                    .cloned();
+                let object = problem.object.as_ref();
+                problem.source = object.and_then(|key| self.source(key)).cloned();
             }
         }
         problems.sort();

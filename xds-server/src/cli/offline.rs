@@ -88,7 +88,7 @@ impl Offline {
             .into_iter()
             .chain(translation)
             .collect();
-        with_places(problems, &self.mesh)
+        self.mesh.located(problems)
     }
 
     /// One proxy for each workload and kind of capture, and one for each gateway. What they share is built once.
@@ -150,20 +150,4 @@ pub(super) fn gateway(gateway: GatewayName) -> Proxy {
 
 fn nobody() -> PeerIdentity {
     PeerIdentity::Claimed(Claimed { spiffe_id: None })
-}
-
-/// Sorts problems, each once, with the place of the object that it is about.
-pub(super) fn with_places(mut problems: Vec<Problem>, mesh: &Mesh) -> Vec<Problem> {
-    for problem in &mut problems {
-        if problem.source.is_none() {
-            problem.source = problem
-                .object
-                .as_ref()
-                .and_then(|key| mesh.source(key))
-                .cloned();
-        }
-    }
-    problems.sort();
-    problems.dedup();
-    problems
 }

@@ -151,18 +151,7 @@ impl PipelineHandle {
         let mut problems = self.ask(|reply| Command::Problems { reply }).await?;
         let mesh = self.mesh();
         problems.extend(mesh.problems());
-        for problem in &mut problems {
-            if problem.source.is_none() {
-                problem.source = problem
-                    .object
-                    .as_ref()
-                    .and_then(|key| mesh.source(key))
-                    .cloned();
-            }
-        }
-        problems.sort();
-        problems.dedup();
-        Ok(problems)
+        Ok(mesh.located(problems))
     }
 
     /// All layers that are served.

@@ -97,7 +97,9 @@ fn the_configuration_is_followed_and_a_wrong_one_changes_nothing() {
         "{log}"
     );
     assert!(log.contains("the configuration is right again"), "{log}");
+    let is_ready = (0..1000).any(|_| run(directory.path(), &check).status == 0);
     let waiting = run(directory.path(), &check).success();
+    assert!(is_ready);
     assert!(
         waiting.contains("warning BW0502\n    xds.address: "),
         "{waiting}"
@@ -128,7 +130,9 @@ fn a_state_directory_that_is_gone_is_an_error_of_the_server() {
     let _server = Server::start(directory.path());
     let admin = admin(directory.path());
     let check = format!("check --admin {admin}");
-    run(directory.path(), &check).success();
+    // It listens before its registries have answered.
+    let is_ready = (0..1000).any(|_| run(directory.path(), &check).status == 0);
+    assert!(is_ready, "{:?}", run(directory.path(), &check));
     std::fs::rename(
         directory.path().join("data"),
         directory.path().join("elsewhere"),
