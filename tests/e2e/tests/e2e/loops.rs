@@ -1,7 +1,7 @@
 //! No proxy ever sends to itself.
 
 use anyhow::Context as _;
-use bowline_harness::{eventually, free_port};
+use bowline_harness::{Envoy, eventually, free_port};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use crate::world::{NAMESPACE, Protocol, World, loopback};
@@ -10,33 +10,10 @@ use crate::world::{NAMESPACE, Protocol, World, loopback};
 #[tokio::test]
 async fn the_applications_own_port_is_left_to_the_application() {
     let [inbound, application] = [free_port().unwrap(), free_port().unwrap()];
-    let inventory = format!(
-        "
-namespace: {NAMESPACE}
-services:
-- name: db
-  ports: [{{number: {application}, name: db, protocol: tcp}}]
-workloads:
-- name: vm
-  address: 127.0.0.1
-  services: [db]
-  ports: [{{name: db, number: {inbound}, protocol: tcp, app_port: {application}}}]
-"
-    );
-    let world = World::start(&inventory, "").await;
+    let world = World::start(&own_service(inbound, application), "").await;
     let beside = world.sidecar("vm", Protocol::Delta).await;
     let elsewhere = world.sidecar("other", Protocol::Delta).await;
-    let local = format!("127.0.0.1_{application}");
-    eventually("the other sidecar to offer the service", async || {
-        elsewhere
-            .listeners()
-            .await?
-            .get(&local)
-            .copied()
-            .context("no listener")
-    })
-    .await
-    .unwrap();
+    let local = offered(&elsewhere, application).await;
     beside.rejected_nothing().await.unwrap();
     let listeners = beside.listeners().await.unwrap();
     assert!(!listeners.contains_key(&local), "{listeners:?}");
@@ -51,7 +28,25 @@ workloads:
 #[tokio::test]
 async fn connections_to_a_workload_that_end_at_an_outbound_listener_are_closed() {
     let [inbound, application] = [free_port().unwrap(), free_port().unwrap()];
-    let inventory = format!(
+    let world = World::start(&own_service(inbound, application), "").await;
+    let beside = world.sidecar("vm", Protocol::Delta).await;
+    let elsewhere = world.sidecar("other", Protocol::Delta).await;
+    offered(&elsewhere, application).await;
+    let mut connection = eventually("the sidecar to listen", async || {
+        TcpStream::connect(loopback(inbound)).await
+    })
+    .await
+    .unwrap();
+    let mut buffer = [0; 1];
+    let ended = connection.read(&mut buffer).await;
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+    let taken = format!("listener.0.0.0.0_{inbound}.downstream_cx_total");
+    assert_eq!(beside.stat(&taken).await.unwrap(), 1);
+}
+
+/// A machine that serves a service behind its sidecar, on the very port on which callers have the service.
+fn own_service(inbound: u16, application: u16) -> String {
+    format!(
         "
 namespace: {NAMESPACE}
 services:
@@ -63,13 +58,14 @@ workloads:
   services: [db]
   ports: [{{name: db, number: {inbound}, protocol: tcp, app_port: {application}}}]
 "
-    );
-    let world = World::start(&inventory, "").await;
-    let beside = world.sidecar("vm", Protocol::Delta).await;
-    let elsewhere = world.sidecar("other", Protocol::Delta).await;
+    )
+}
+
+/// Waits until a sidecar offers the service, and answers with the listener's name.
+async fn offered(sidecar: &Envoy, application: u16) -> String {
     let local = format!("127.0.0.1_{application}");
-    eventually("the other sidecar to offer the service", async || {
-        elsewhere
+    eventually("the sidecar to offer the service", async || {
+        sidecar
             .listeners()
             .await?
             .get(&local)
@@ -78,14 +74,5 @@ workloads:
     })
     .await
     .unwrap();
-    let mut connection = eventually("the sidecar to listen", async || {
-        TcpStream::connect(loopback(inbound)).await
-    })
-    .await
-    .unwrap();
-    let mut buffer = [0; 1];
-    let ended = connection.read(&mut buffer).await;
-    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
-    let taken = format!("listener.0.0.0.0_{inbound}.downstream_cx_total");
-    assert_eq!(beside.stat(&taken).await.unwrap(), 1);
+    local
 }
