@@ -7,6 +7,7 @@
 mod backend;
 mod bowline;
 mod client;
+pub mod consul;
 mod envoy;
 mod eventually;
 mod load;

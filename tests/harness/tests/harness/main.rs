@@ -1,5 +1,7 @@
 //! The parts themselves: what a test believes because the harness says so.
 
+mod consul;
+
 use std::{net::SocketAddr, time::Duration};
 
 use bowline_harness::{

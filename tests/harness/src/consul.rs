@@ -1,0 +1,28 @@
+//! A Consul agent for tests: it speaks Consul's HTTP API as faithfully as an adapter can tell, and fails on demand.
+//!
+//! Reading order: `rows` (what is in a catalogue, as JSON), `catalogue` (its indexes), `query` (what a request asks for), `world` (the
+//! servers: what is answered), `answer` (blocking, faults), `listener` (connections). [`ConsulAgent`] is the handle that a test has,
+//! [`Instance`] what it registers, [`Datacenter`] where.
+
+mod agent;
+mod answer;
+mod catalogue;
+mod datacenter;
+mod fault;
+mod instance;
+mod listener;
+mod query;
+mod rows;
+mod tls;
+mod world;
+
+pub use self::{
+    agent::{ConsulAgent, ConsulBuilder},
+    answer::ConsulRequest,
+    datacenter::Datacenter,
+    fault::Fault,
+    instance::Instance,
+    rows::Health,
+    tls::Pem,
+    world::{Edition, Grant, Leader, ServiceQueries},
+};

@@ -1,0 +1,224 @@
+//! What a catalogue has, field by field as Consul's HTTP API writes and reads it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A node: a machine on which instances run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NodeRow {
+    #[serde(rename = "ID", default)]
+    pub(super) id: String,
+    pub(super) node: String,
+    #[serde(default)]
+    pub(super) address: String,
+    #[serde(default)]
+    pub(super) datacenter: String,
+    #[serde(default)]
+    pub(super) tagged_addresses: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(super) meta: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) partition: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) peer_name: String,
+    #[serde(default)]
+    pub(super) create_index: u64,
+    #[serde(default)]
+    pub(super) modify_index: u64,
+}
+
+/// An instance of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ServiceRow {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) kind: String,
+    #[serde(rename = "ID", default)]
+    pub(super) id: String,
+    pub(super) service: String,
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
+    #[serde(default)]
+    pub(super) address: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) tagged_addresses: BTreeMap<String, AddressRow>,
+    #[serde(default)]
+    pub(super) meta: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(super) port: u16,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) socket_path: String,
+    #[serde(default)]
+    pub(super) weights: WeightsRow,
+    #[serde(default)]
+    pub(super) enable_tag_override: bool,
+    #[serde(default)]
+    pub(super) proxy: Map<String, Value>,
+    #[serde(default)]
+    pub(super) connect: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) locality: Option<LocalityRow>,
+    #[serde(default)]
+    pub(super) peer_name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) namespace: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) partition: String,
+    #[serde(default)]
+    pub(super) create_index: u64,
+    #[serde(default)]
+    pub(super) modify_index: u64,
+}
+
+/// A tagged address of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AddressRow {
+    pub(super) address: String,
+    #[serde(default)]
+    pub(super) port: u16,
+}
+
+/// An instance's weights by its health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct WeightsRow {
+    pub(super) passing: i64,
+    pub(super) warning: i64,
+}
+
+impl Default for WeightsRow {
+    fn default() -> Self {
+        Self {
+            passing: 1,
+            warning: 1,
+        }
+    }
+}
+
+/// Where an instance runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct LocalityRow {
+    pub(super) region: String,
+    pub(super) zone: String,
+}
+
+/// A health check of a node (without a service) or of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CheckRow {
+    #[serde(default)]
+    pub(super) node: String,
+    #[serde(rename = "CheckID", default)]
+    pub(super) check_id: String,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) status: Health,
+    #[serde(default)]
+    pub(super) notes: String,
+    #[serde(default)]
+    pub(super) output: String,
+    #[serde(rename = "ServiceID", default)]
+    pub(super) service_id: String,
+    #[serde(default)]
+    pub(super) service_name: String,
+    #[serde(default)]
+    pub(super) service_tags: Vec<String>,
+    #[serde(rename = "Type", default)]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) interval: String,
+    #[serde(default)]
+    pub(super) timeout: String,
+    #[serde(default)]
+    pub(super) exposed_port: u16,
+    #[serde(default)]
+    pub(super) definition: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) namespace: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) partition: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) peer_name: String,
+    #[serde(default)]
+    pub(super) create_index: u64,
+    #[serde(default)]
+    pub(super) modify_index: u64,
+}
+
+/// A check's status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// All is well.
+    Passing,
+    /// It still serves.
+    Warning,
+    /// It does not serve. A check that says nothing is critical.
+    #[default]
+    Critical,
+}
+
+impl Health {
+    /// As Consul writes it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// An instance as `/v1/health/service/:name` answers it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InstanceRow<'a> {
+    pub(super) node: &'a NodeRow,
+    pub(super) service: &'a ServiceRow,
+    pub(super) checks: Vec<&'a CheckRow>,
+}
+
+/// The body of `PUT /v1/catalog/register`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Registration {
+    #[serde(flatten)]
+    pub(super) node: NodeRow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<ServiceRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) check: Option<CheckRow>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) checks: Vec<CheckRow>,
+    #[serde(default)]
+    pub(super) skip_node_update: bool,
+}
+
+/// The body of `PUT /v1/catalog/deregister`: what is named most closely is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Deregistration {
+    #[serde(default)]
+    pub(super) datacenter: String,
+    pub(super) node: String,
+    #[serde(
+        rename = "ServiceID",
+        default,
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub(super) service_id: String,
+    #[serde(rename = "CheckID", default, skip_serializing_if = "String::is_empty")]
+    pub(super) check_id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) namespace: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) partition: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) peer_name: String,
+}
