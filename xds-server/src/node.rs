@@ -8,7 +8,9 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use bowline_identity::{Claimed, PeerIdentity, Proven, SpiffeId};
-use bowline_mesh::{Capture, GatewayName, Locality, Mesh, Namespace, Network, Proxy, Role};
+use bowline_mesh::{
+    Capture, GatewayName, HostLookup, Locality, Mesh, Namespace, Network, Proxy, Role,
+};
 use bowline_proto::envoy::config::core::v3::Node;
 use prost_types::{Value, value::Kind};
 
@@ -134,6 +136,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         addresses,
         network,
         locality,
+        host_lookup: host_lookup(node),
         identity: match proven {
             Some(proven) => PeerIdentity::Proven(proven.clone()),
             None => PeerIdentity::Claimed(Claimed {
@@ -144,6 +147,25 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
     match proven {
         Some(proven) => check(&proxy, claimed.as_ref(), proven.spiffe_id(), mesh).map(|()| proxy),
         None => Ok(proxy),
+    }
+}
+
+/// What forwards requests by their host, in Envoy's names.
+const HOST_LOOKUP_EXTENSIONS: [&str; 2] = [
+    "envoy.clusters.dynamic_forward_proxy",
+    "envoy.filters.http.dynamic_forward_proxy",
+];
+
+/// Every Envoy lists what it was built with; whoever lists nothing only does not say.
+fn host_lookup(node: &Node) -> HostLookup {
+    let has = |name: &str| {
+        node.extensions
+            .iter()
+            .any(|extension| extension.name == name)
+    };
+    match node.extensions.is_empty() || HOST_LOOKUP_EXTENSIONS.into_iter().all(has) {
+        true => HostLookup::Available,
+        false => HostLookup::Unavailable,
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
     Address, Backend, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
-    HeaderChanges, Health, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule, IpFamilies,
-    Labels, Locality, MeshSettings, MeshStore, NamedMatch, Namespace, Network, Object,
+    HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
+    IpFamilies, Labels, Locality, MeshSettings, MeshStore, NamedMatch, Namespace, Network, Object,
     OutboundMode, PathMatch, Protocol, Proxy, RegistryEvent, RegistryId, RegistrySettings, Rewrite,
     Role, RouteParent, Service, ServicePort, Source, Spec, Timeouts, TrafficSettings, ValueMatch,
     Workload, WorkloadPort,
@@ -185,6 +185,7 @@ impl Fleet {
             addresses: vec![address(12, index)],
             network: None,
             locality: None,
+            host_lookup: HostLookup::Available,
             identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
         }
     }
@@ -228,6 +229,7 @@ impl Fleet {
             namespace: namespace(index),
             families: IpFamilies::V4,
             taken_ports: Vec::new(),
+            host_lookup: HostLookup::Available,
         }
     }
 

@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, Result};
 use bowline_document::{Limits, parse};
 use bowline_identity::{Claimed, PeerIdentity};
-use bowline_mesh::{Capture, GatewayName, Locality, Namespace, Network, OutboundMode, Proxy, Role};
+use bowline_mesh::{
+    Capture, GatewayName, HostLookup, Locality, Namespace, Network, OutboundMode, Proxy, Role,
+};
 use serde::Deserialize;
 
 /// One folder of `cases/`.
@@ -137,6 +139,7 @@ impl ProxyCase {
             addresses: self.addresses.clone(),
             network: self.network.clone(),
             locality: self.locality.clone(),
+            host_lookup: HostLookup::Available,
             identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
         }
     }

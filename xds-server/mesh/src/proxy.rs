@@ -23,6 +23,8 @@ pub struct Proxy {
     pub network: Option<Network>,
     /// The locality of its Node; `None` leaves it to its workload.
     pub locality: Option<Locality>,
+    /// Whether it can forward requests to hosts that only their name tells.
+    pub host_lookup: HostLookup,
     /// Who it is.
     pub identity: PeerIdentity,
 }
@@ -53,6 +55,15 @@ pub enum Capture {
     Explicit,
     /// iptables redirects all connections to ports 15001 (outbound) and 15006 (inbound).
     Transparent,
+}
+
+/// Whether a proxy can look up the host of a request by itself and forward the request there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostLookup {
+    /// It can, as nearly all can.
+    Available,
+    /// It was built without.
+    Unavailable,
 }
 
 /// Which IP families a proxy has addresses of.

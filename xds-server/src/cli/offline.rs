@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::view::ViewKey;
 use bowline_mesh::{
-    Capture, Change, Changed, GatewayName, Mesh, MeshStore, Namespace, Problem, Proxy,
+    Capture, Change, Changed, GatewayName, HostLookup, Mesh, MeshStore, Namespace, Problem, Proxy,
     RegistryStatus, Role,
 };
 use bowline_snapshot::Layer;
@@ -130,6 +130,7 @@ pub(super) fn sidecar(
         name,
         network: None,
         locality: None,
+        host_lookup: HostLookup::Available,
         identity: nobody(),
     }
 }
@@ -144,6 +145,7 @@ pub(super) fn gateway(gateway: GatewayName) -> Proxy {
         addresses: Vec::new(),
         network: None,
         locality: None,
+        host_lookup: HostLookup::Available,
         identity: nobody(),
     }
 }

@@ -4,6 +4,7 @@ use bowline_mesh::{
     Change, Labels, MeshSettings, MeshStore, Object, OutboundMode, RegistryEvent, RegistrySettings,
     Source, Spec, TrafficSettings, Workload,
 };
+use bowline_proto::envoy::config::core::v3::Extension;
 use prost_types::Struct;
 
 use super::*;
@@ -158,6 +159,27 @@ fn a_node_that_is_not_understood_is_told_why() {
         let message = described(id, metadata);
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn a_proxy_that_lists_extensions_can_do_what_it_lists() {
+    let found = |names: &[&str]| {
+        let mut node = node("x", &[]);
+        node.extensions = names
+            .iter()
+            .map(|name| Extension {
+                name: (*name).to_owned(),
+                ..Extension::default()
+            })
+            .collect();
+        proxy(&node, None, &mesh()).unwrap().host_lookup
+    };
+    let router = "envoy.filters.http.router";
+    let [cluster, filter] = HOST_LOOKUP_EXTENSIONS;
+    assert_eq!(found(&[]), HostLookup::Available);
+    assert_eq!(found(&[router, cluster, filter]), HostLookup::Available);
+    assert_eq!(found(&[router, cluster]), HostLookup::Unavailable);
+    assert_eq!(found(&[router]), HostLookup::Unavailable);
 }
 
 #[test]

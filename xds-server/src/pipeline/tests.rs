@@ -2,8 +2,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
-    Address, Balancing, Capture, Change, Endpoint, EndpointGroup, Health, Hostname, Labels,
-    Locality, MeshSettings, MeshStore, Network, Object, OutboundMode, Protocol, Proxy,
+    Address, Balancing, Capture, Change, Endpoint, EndpointGroup, Health, HostLookup, Hostname,
+    Labels, Locality, MeshSettings, MeshStore, Network, Object, OutboundMode, Protocol, Proxy,
     RegistryEvent, RegistrySettings, Role, Service, ServicePort, Source, Spec, TrafficSettings,
     Workload, WorkloadPort,
 };
@@ -113,6 +113,7 @@ fn sidecar(name: &str) -> Proxy {
         addresses: vec![],
         network: None,
         locality: None,
+        host_lookup: HostLookup::Available,
         identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
     }
 }

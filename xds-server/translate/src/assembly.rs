@@ -71,8 +71,12 @@ impl OutboundAssembly {
             namespace: _,
             families,
             taken_ports,
+            host_lookup,
         } = key;
-        if *self.settings != **settings || self.key.role != *role || self.key.families != *families
+        if *self.settings != **settings
+            || self.key.role != *role
+            || self.key.families != *families
+            || self.key.host_lookup != *host_lookup
         {
             return Self::new(settings, key);
         }

@@ -59,6 +59,32 @@ pub(crate) fn connection_manager(
     downstream: Downstream,
     routes: Routes,
 ) -> Filter {
+    filter(&config(stat_prefix, downstream, routes))
+}
+
+/// The same for a workload whose routes may forward requests to any host, and open tunnels: `lookup` finds the host.
+pub(crate) fn forward_proxy(stat_prefix: &str, routes: Routes, lookup: HttpFilter) -> Filter {
+    let mut config = config(stat_prefix, Downstream::Trusted, routes);
+    config.http_filters.insert(0, lookup);
+    config.upgrade_configs.push(upgrade("CONNECT"));
+    filter(&config)
+}
+
+fn filter(config: &HttpConnectionManager) -> Filter {
+    Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(any(config))),
+    }
+}
+
+fn upgrade(to: &str) -> hcm::UpgradeConfig {
+    hcm::UpgradeConfig {
+        upgrade_type: to.to_owned(),
+        ..hcm::UpgradeConfig::default()
+    }
+}
+
+fn config(stat_prefix: &str, downstream: Downstream, routes: Routes) -> HttpConnectionManager {
     let route_specifier = match routes {
         Routes::Named(route_config_name) => hcm::RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
@@ -76,10 +102,7 @@ pub(crate) fn connection_manager(
             )),
             ..HttpFilter::default()
         }],
-        upgrade_configs: vec![hcm::UpgradeConfig {
-            upgrade_type: "websocket".to_owned(),
-            ..hcm::UpgradeConfig::default()
-        }],
+        upgrade_configs: vec![upgrade("websocket")],
         // `/a/../b` must not be routed by one reading and served by another. Escaped slashes and double slashes stay: there are
         // APIs to which they mean something.
         normalize_path: Some(true),
@@ -89,10 +112,7 @@ pub(crate) fn connection_manager(
         Downstream::Trusted => trusted(&mut config),
         Downstream::Anybody => anybody(&mut config),
     }
-    Filter {
-        name: "envoy.filters.network.http_connection_manager".to_owned(),
-        config_type: Some(filter::ConfigType::TypedConfig(any(&config))),
-    }
+    config
 }
 
 /// A sidecar is invisible: what the applications say to each other is theirs, how long they are silent too.

@@ -32,6 +32,7 @@ mod problem;
 mod retry;
 mod route;
 mod tcp;
+mod unknown_host;
 mod virtual_outbound;
 mod wire;
 

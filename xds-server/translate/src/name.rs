@@ -6,6 +6,8 @@ use bowline_mesh::Hostname;
 
 /// Sends a connection where it wanted to go.
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+/// Sends a request to the host that it names.
+pub const HOST_PASSTHROUGH_CLUSTER: &str = "HostPassthroughCluster";
 /// Has no endpoints: closes connections, refuses requests.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 /// Sends a connection that came to the workload on to the port that it came to, whatever listens there.

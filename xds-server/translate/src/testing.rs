@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bowline_mesh::{
     Address, Backend, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
-    HeaderChanges, Health, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule, IpFamilies,
-    Locality, Mesh, MeshSettings, MeshStore, Network, Object, OutboundMode, PathMatch, Protocol,
-    RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteParent, Service, ServicePort,
-    Source, Spec, Timeouts, TrafficSettings,
+    HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
+    IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object, OutboundMode, PathMatch,
+    Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteParent, Service,
+    ServicePort, Source, Spec, Timeouts, TrafficSettings,
     view::{EndpointsKey, OutboundKey, ServiceView},
 };
 use bowline_proto::{Any, Name, print::to_json};
@@ -176,6 +176,7 @@ pub(crate) fn outbound_key(capture: Capture) -> OutboundKey {
         namespace: "shop".parse().unwrap(),
         families: IpFamilies::V4,
         taken_ports: Vec::new(),
+        host_lookup: HostLookup::Available,
     }
 }
 

@@ -16,4 +16,5 @@ mod protocol;
 mod restart;
 mod route;
 mod strange;
+mod unknown;
 mod world;

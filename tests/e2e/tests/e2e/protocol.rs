@@ -32,21 +32,6 @@ async fn a_sidecar_finds_a_service_by_all_its_names() {
 }
 
 #[tokio::test]
-async fn a_sidecar_says_that_it_does_not_know_a_host() {
-    let cart = HttpBackend::start("cart").await.unwrap();
-    let world = World::start(&http_services(&[("cart", &[cart.port()])]), "").await;
-    let _sidecar = world.sidecar("caller", Protocol::Delta).await;
-    answered(&world.request_to("cart")).await;
-    let answer = world.request_to("nobody.example").send().await.unwrap();
-    assert!(
-        matches!(answer.status.as_u16(), 404 | 502),
-        "{}",
-        answer.status
-    );
-    assert_eq!(answer.backend(), None);
-}
-
-#[tokio::test]
 async fn grpc_calls_keep_their_trailers() {
     let calls = HttpBackend::start("calls").await.unwrap();
     let inventory = http_services(&[("calls", &[calls.port()])])

@@ -459,6 +459,7 @@ fn a_local_port_that_the_workload_itself_has_is_in_its_key_and_in_no_other() {
             addresses: Vec::new(),
             network: None,
             locality: None,
+            host_lookup: crate::HostLookup::Available,
             identity: bowline_identity::PeerIdentity::Claimed(bowline_identity::Claimed {
                 spiffe_id: None,
             }),
@@ -747,6 +748,7 @@ fn key(registry: Option<&str>, namespace: &str) -> OutboundKey {
         namespace: namespace.parse().unwrap(),
         families: IpFamilies::V4,
         taken_ports: Vec::new(),
+        host_lookup: crate::HostLookup::Available,
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use bowline_identity::SpiffeId;
 
 use crate::{
-    Capture, IpFamilies, Locality, Mesh, Namespace, Network, Proxy, RegistryId, Role, Workload,
-    WorkloadPort,
+    Capture, HostLookup, IpFamilies, Locality, Mesh, Namespace, Network, Proxy, RegistryId, Role,
+    Workload, WorkloadPort,
 };
 
 /// What may influence one layer of a proxy's configuration.
@@ -36,6 +36,8 @@ pub struct OutboundKey {
     /// Of the local ports on which services are offered, those that the workload's own application has. Explicit listeners only;
     /// nearly always none.
     pub taken_ports: Vec<u16>,
+    /// Whether it can forward requests to hosts that only their name tells. Explicit listeners only; nobody else needs it.
+    pub host_lookup: HostLookup,
 }
 
 /// What influences which endpoints a proxy uses, and in which order.
@@ -97,6 +99,7 @@ impl ViewKey {
                 namespace: proxy.namespace.clone(),
                 families,
                 taken_ports: taken_ports(proxy, workload.map(|(_, workload)| &**workload), mesh),
+                host_lookup: needed_host_lookup(proxy),
             }),
             Self::Endpoints(EndpointsKey {
                 network,
@@ -116,6 +119,14 @@ impl ViewKey {
             }));
         }
         keys
+    }
+}
+
+/// Only requests that were sent to a listener of the proxy's own must be told by their host where they want to go.
+fn needed_host_lookup(proxy: &Proxy) -> HostLookup {
+    match proxy.role {
+        Role::Sidecar(Capture::Explicit) => proxy.host_lookup,
+        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) => HostLookup::Available,
     }
 }
 
@@ -145,6 +156,7 @@ impl fmt::Display for ViewKey {
                 namespace,
                 families,
                 taken_ports,
+                host_lookup,
             }) => {
                 write!(f, "outbound/{role}/{namespace}/{families:?}")?;
                 registry
@@ -152,7 +164,11 @@ impl fmt::Display for ViewKey {
                     .try_for_each(|registry| write!(f, "/policies of {registry}"))?;
                 taken_ports
                     .iter()
-                    .try_for_each(|port| write!(f, "/without port {port}"))
+                    .try_for_each(|port| write!(f, "/without port {port}"))?;
+                match host_lookup {
+                    HostLookup::Available => Ok(()),
+                    HostLookup::Unavailable => f.write_str("/without host lookup"),
+                }
             }
             Self::Endpoints(EndpointsKey {
                 network,

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use bowline_mesh::{Capture, Hostname, OutboundMode, Problem};
+use bowline_mesh::{Capture, HostLookup, Hostname, OutboundMode, Problem};
 use bowline_proto::{
     Message,
     envoy::config::{
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{OutboundAssembly, Subject, whole_listener};
 use crate::{
     dns,
-    http::{Downstream, Routes, connection_manager},
+    http::{Downstream, Routes, connection_manager, forward_proxy},
     listener::{
         self, Place, Silence, Socket, any_chain, http_chain, http_inspector, inspect,
         server_name_chain, tls_inspector,
@@ -27,16 +27,12 @@ use crate::{
     route,
     service::{ListenerPart, SharedRoutes},
     tcp::{StreamTarget, tcp_proxy},
+    unknown_host::{self, UnknownHost},
     virtual_outbound::{
         black_hole_cluster, passthrough_cluster, unknown_destination, virtual_outbound,
     },
     wire::field,
 };
-
-/// What an application reads that has asked for a host that no service has. There is no original destination to pass the request on
-/// to: it was sent to this listener. 502 and not 404, which an application would take for an answer of the service.
-const UNKNOWN_HOST: &str = "bowline: no service here has the host and port of this request. \
-    Ask for HOSTNAME:PORT of a service as its registry has them.\n";
 
 /// What an application reads where unknown destinations are refused.
 const REFUSED: &str =
@@ -61,12 +57,32 @@ impl OutboundAssembly {
                     listener::listener(place, port, Socket::Bound, TrafficDirection::Outbound);
                 let routes = Routes::Named(name::EXPLICIT_ROUTES.to_owned());
                 let prefix = format!("outbound_{}", http.name);
-                http.filter_chains.push(any_chain(
-                    "http",
-                    connection_manager(&prefix, Downstream::Trusted, routes),
-                ));
+                let filter = match self.unknown_host() {
+                    UnknownHost::IsLookedUp => {
+                        let cluster = unknown_host::cluster(self.key.families);
+                        let resource = Resource::encode(cluster.name.as_str(), &cluster, []);
+                        self.layer.upsert(ResourceType::CLUSTER, resource);
+                        let lookup = unknown_host::http_filter(self.key.families);
+                        forward_proxy(&prefix, routes, lookup)
+                    }
+                    UnknownHost::IsRefused => {
+                        connection_manager(&prefix, Downstream::Trusted, routes)
+                    }
+                };
+                http.filter_chains.push(any_chain("http", filter));
+                refuse_own(&mut http);
                 self.upsert_listener(&http);
                 Some(SharedRoutes::Explicit)
+            }
+        }
+    }
+
+    /// What sidecars with explicit listeners do with requests for hosts that no service has.
+    fn unknown_host(&self) -> UnknownHost {
+        match (self.settings.outbound, self.key.host_lookup) {
+            (OutboundMode::PassThrough, HostLookup::Available) => UnknownHost::IsLookedUp,
+            (OutboundMode::PassThrough, HostLookup::Unavailable) | (OutboundMode::Refuse, _) => {
+                UnknownHost::IsRefused
             }
         }
     }
@@ -82,17 +98,18 @@ impl OutboundAssembly {
             SharedRoutes::Explicit => (
                 name::EXPLICIT_ROUTES.to_owned(),
                 true,
-                route::direct_response(502, UNKNOWN_HOST),
+                unknown_host::routes(self.unknown_host(), self.settings.explicit_http_port),
             ),
             SharedRoutes::Port(port) => {
                 let is_wanted = self.claims.winner(&Subject::Http(port)).is_some();
-                let unknown = match self.settings.outbound {
+                let action = match self.settings.outbound {
                     OutboundMode::PassThrough => {
                         Action::Route(route::cluster_route(name::PASSTHROUGH_CLUSTER.to_owned()))
                     }
                     OutboundMode::Refuse => route::direct_response(502, REFUSED),
                 };
-                (port.to_string(), is_wanted, unknown)
+                let unknown = route::catch_all("unknown", action);
+                (port.to_string(), is_wanted, vec![unknown])
             }
         };
         if !is_wanted {
@@ -111,7 +128,7 @@ impl OutboundAssembly {
         let unknown = VirtualHost {
             name: "unknown".to_owned(),
             domains: vec!["*".to_owned()],
-            routes: vec![route::catch_all("unknown", unknown)],
+            routes: unknown,
             ..VirtualHost::default()
         };
         let head = Bytes::from(

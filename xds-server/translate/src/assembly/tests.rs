@@ -1,9 +1,12 @@
-use bowline_mesh::{Code, Protocol, Service, Spec};
+use bowline_mesh::{Code, HostLookup, Protocol, Service, Spec};
 use bowline_snapshot::ResourceType;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::*;
+use crate::{
+    testing::*,
+    unknown_host::{self, UnknownHost},
+};
 
 const EXPLICIT: Capture = Capture::Explicit;
 const TRANSPARENT: Capture = Capture::Transparent;
@@ -376,4 +379,40 @@ fn bytes_on_a_sniffed_port_have_a_chain_that_envoy_finds() {
             .contains("tcp_proxy"),
         "{listener}"
     );
+}
+
+#[test]
+fn only_a_proxy_that_can_look_hosts_up_forwards_requests_to_unknown_ones() {
+    let mesh = mesh(vec![service_object("cart", &[(80, Protocol::Http)])]);
+    let with = assembly(&mesh, EXPLICIT);
+    let key = OutboundKey {
+        host_lookup: HostLookup::Unavailable,
+        ..outbound_key(EXPLICIT)
+    };
+    let mut without = with.for_key(mesh.settings(), &key);
+    let has_lookup = |assembly: &mut OutboundAssembly| {
+        let layer = assembly.layer().value;
+        [
+            json!(names(&layer, ResourceType::CLUSTER)),
+            found(&layer, ResourceType::LISTENER, "127.0.0.1_15080"),
+            found(&layer, ResourceType::ROUTE, "http"),
+        ]
+        .map(|value| {
+            let text = value.to_string();
+            text.contains("HostPassthroughCluster") || text.contains("dynamic_forward_proxy")
+        })
+    };
+    assert_eq!(has_lookup(&mut with.clone()), [true; 3]);
+    assert_eq!(has_lookup(&mut without), [false; 3]);
+}
+
+#[test]
+fn hosts_without_a_port_are_a_loop_where_the_listener_has_the_port_that_they_mean() {
+    let loops = |listener_port| {
+        let routes = unknown_host::routes(UnknownHost::IsLookedUp, listener_port);
+        json_of(&routes[0])["match"]["headers"][0]["string_match"].clone()
+    };
+    let with_or_without = r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_.-]+)(:80)?";
+    assert_eq!(loops(80), json!({"safe_regex": {"regex": with_or_without}}));
+    assert_eq!(loops(15080), json!({"suffix": ":15080"}));
 }

@@ -136,10 +136,11 @@ impl StructureLayers {
     /// Builds the layer of a new kind of sidecar: from one of the same kind in another namespace if there is one, so that only the
     /// services that both see differently are looked at.
     fn add_sidecar(&mut self, mesh: &Mesh, key: &OutboundKey, capture: Capture) -> Layer {
-        let like = self
-            .sidecars
-            .iter()
-            .find(|(other, _)| other.role == key.role && other.families == key.families);
+        let like = self.sidecars.iter().find(|(other, _)| {
+            other.role == key.role
+                && other.families == key.families
+                && other.host_lookup == key.host_lookup
+        });
         let (like, mut assembly) = match like {
             Some((like, assembly)) => (Some(like.clone()), assembly.for_key(mesh.settings(), key)),
             None => (None, OutboundAssembly::new(mesh.settings(), key)),

@@ -8,9 +8,9 @@ use std::{
 
 use bowline_mesh::{
     Address, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName, Health,
-    Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object, OutboundMode,
-    Protocol, RegistryEvent, RegistrySettings, Role, Service, ServicePort, Source, Spec,
-    TrafficSettings,
+    HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object,
+    OutboundMode, Protocol, RegistryEvent, RegistrySettings, Role, Service, ServicePort, Source,
+    Spec, TrafficSettings,
     view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
 };
 use bowline_snapshot::{Layer, ResourceType};
@@ -104,6 +104,7 @@ fn outbound(role: Role, namespace: &str) -> ViewKey {
         namespace,
         families: IpFamilies::V4,
         taken_ports: Vec::new(),
+        host_lookup: HostLookup::Available,
     })
 }
 
