@@ -99,6 +99,10 @@ pub struct XdsLimits {
     pub progress_timeout: Duration,
     /// How long listeners and routes wait for the acknowledgement of their clusters, and removals for that of listeners and routes.
     pub make_before_break_timeout: Duration,
+    /// How many streams may be starting at the same time; the next wait.
+    pub starting_streams_max: usize,
+    /// After so long a connection is asked to come again; `None` for never.
+    pub connection_age: Option<Duration>,
 }
 
 /// The API behind the commands.

@@ -1,12 +1,13 @@
-//! The xDS listeners: connections in, the aggregated discovery service on each.
+//! The xDS listeners: connections in, the discovery services on each.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     net::SocketAddr,
     time::{Duration, SystemTime},
 };
 
-use bowline_ads::{AggregatedDiscoveryService, Peer};
+use bowline_ads::{DiscoveryService, Peer, Retiring};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -32,7 +33,7 @@ const FIRST_REQUEST_MAX: Duration = Duration::from_secs(30);
 /// After an error of the listening socket (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-type Service = AggregatedDiscoveryService<MeshSource>;
+type Service = DiscoveryService<MeshSource>;
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -55,13 +56,15 @@ impl Listener {
         }
     }
 
-    /// Serves connections until the token is cancelled, and then until all are done. Connections are owned by this future.
+    /// Serves connections until the token is cancelled, and then until all are done. Connections are owned by this future. One that is
+    /// older than `age_max`, give or take a tenth, is asked to come again, so that proxies spread over replicas.
     ///
     /// # Errors
     /// Never by what a client does.
     pub async fn serve(
         mut self,
         service: Service,
+        age_max: Option<Duration>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut connections = JoinSet::new();
@@ -70,7 +73,9 @@ impl Listener {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept() => match accepted {
                     Ok((stream, peer, until)) => {
-                        let served = connection(stream, peer, service.clone(), shutdown.clone());
+                        let age_max = age_max.map(|age| jittered(age, peer.address));
+                        let served =
+                            connection(stream, peer, service.clone(), age_max, shutdown.clone());
                         connections.spawn(while_proven(until, served));
                     }
                     Err(error) => {
@@ -141,14 +146,24 @@ async fn while_proven(until: Option<SystemTime>, served: impl Future<Output = ()
     }
 }
 
-async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: CancellationToken) {
+async fn connection(
+    stream: Stream,
+    peer: Peer,
+    service: Service,
+    age_max: Option<Duration>,
+    shutdown: CancellationToken,
+) {
     let address = peer.address;
+    let retiring = age_max.map(|_| CancellationToken::new());
+    let retired = retiring.clone();
     let has_asked = CancellationToken::new();
     let asks = has_asked.clone();
-    let service = service.map_request(move |request: http::Request<hyper::body::Incoming>| {
+    let service = service.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         asks.cancel();
-        let mut request = request.map(tonic::body::Body::new);
         request.extensions_mut().insert(peer.clone());
+        if let Some(retiring) = &retiring {
+            request.extensions_mut().insert(Retiring(retiring.clone()));
+        }
         request
     });
     let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -166,6 +181,14 @@ async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: Canc
             debug!(peer = %address, "a connection that asks for nothing is ended");
             return;
         }
+        () = old_age(age_max) => {
+            // The client opens no new streams here, and those that are open end when nothing is lost by it.
+            connection.as_mut().graceful_shutdown();
+            if let Some(retired) = retired {
+                retired.cancel();
+            }
+            connection.await
+        }
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -173,6 +196,21 @@ async fn connection(stream: Stream, peer: Peer, service: Service, shutdown: Canc
     };
     if let Err(error) = ended {
         debug!(peer = %address, %error, "a connection ended with an error");
+    }
+}
+
+/// A limit that differs by up to a tenth from connection to connection, so that those that began together do not end together.
+fn jittered(age: Duration, address: SocketAddr) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    let share = (hasher.finish() % 2001) as f64 / 10_000.0;
+    age.mul_f64(0.9 + share)
+}
+
+async fn old_age(age_max: Option<Duration>) {
+    match age_max {
+        Some(age) => tokio::time::sleep(age).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -206,6 +244,16 @@ mod tests {
         asked.cancel();
         let hour = Duration::from_secs(3600);
         assert!(tokio::time::timeout(hour, silence(&asked)).await.is_err());
+    }
+
+    #[test]
+    fn connections_that_began_together_do_not_end_together() {
+        let age = Duration::from_secs(1000);
+        let ages: Vec<Duration> = (1..100)
+            .map(|port| jittered(age, ([127, 0, 0, 1], port).into()))
+            .collect();
+        assert!(ages.iter().all(|age| (900..=1100).contains(&age.as_secs())));
+        assert!(ages.iter().max().unwrap().as_secs() - ages.iter().min().unwrap().as_secs() > 100);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context;
-use bowline_ads::{AggregatedDiscoveryService, Fleet};
+use bowline_ads::{DiscoveryService, Fleet};
 use bowline_cert_authority::CertificateAuthority;
 use bowline_mesh::{MeshStore, RegistryId, RegistrySettings};
 use bowline_state::{Embedded, Memory, Store, WriteBehind};
@@ -106,7 +106,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         pipeline(mesh, Some(saved), pipeline_settings, births.clone());
     let metrics = Arc::new(Metrics::new());
     let fleet = Fleet::observed_by(metrics.observer(births));
-    let service = AggregatedDiscoveryService::new(
+    let service = DiscoveryService::new(
         MeshSource::new(handle.clone()),
         ads_settings(&config.xds),
         fleet.clone(),
@@ -159,8 +159,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         cancelled.cancelled().await;
         Ok(())
     });
+    let age_max = config.xds.limits.connection_age;
     for (name, listener) in listeners {
-        tasks.spawn(name, listener.serve(service.clone(), shutdown.clone()));
+        tasks.spawn(
+            name,
+            listener.serve(service.clone(), age_max, shutdown.clone()),
+        );
     }
     let (configuration_status, configuration) = watch::channel(ConfigurationStatus::default());
     let api = admin::Api {
@@ -242,6 +246,7 @@ fn ads_settings(xds: &XdsConfig) -> bowline_ads::Settings {
         response_bytes_max: limits.response_bytes_max,
         progress_limit: limits.progress_timeout,
         make_before_break_limit: limits.make_before_break_timeout,
+        starting_streams_max: limits.starting_streams_max,
         ..bowline_ads::Settings::new(control_plane_name())
     }
 }

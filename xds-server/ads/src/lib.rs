@@ -1,4 +1,4 @@
-//! Serves snapshots to Envoys over the aggregated discovery service, state of the world and delta.
+//! Serves snapshots to Envoys over the discovery services, aggregated and per type, state of the world and delta.
 //!
 //! It knows the protocol and nothing of services: what a proxy is served comes from a [`Source`], which the program implements, as a
 //! stream of snapshots; what became of it is in the [`Fleet`].
@@ -8,10 +8,12 @@
 //! ```
 //!
 //! Reading order: `session` and the files in it are the protocol; `subscription` and `names` are what clients ask for; `stream`,
-//! `progress` and `service` are the shell around a session; `wire` and `codec` write what it says.
+//! `progress` and `service` are the shell around a session; `wire` writes what it says and `grpc` frames it.
 
-mod codec;
+mod admission;
 mod fleet;
+mod grpc;
+mod method;
 mod names;
 mod progress;
 mod response;
@@ -29,7 +31,7 @@ pub use fleet::{
     Acknowledged, Counters, Event, Fleet, Observer, ProxyStatus, Rejected, Sent, Suspect,
     TypeStatus,
 };
-pub use service::AggregatedDiscoveryService;
+pub use service::{DiscoveryService, Retiring};
 pub use session::Variant;
 pub use settings::Settings;
 pub use source::{Opened, Peer, ProxyDescription, Refusal, Source};

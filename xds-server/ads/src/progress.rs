@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::warn;
 
-use crate::response::Response;
+use crate::grpc::Encoded;
 
-type Responses = Pin<Box<dyn Stream<Item = Result<Response, Status>> + Send>>;
+type Responses = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
 /// The streams of a server.
 #[derive(Clone, Default)]
@@ -43,7 +43,7 @@ enum State {
 impl Streams {
     pub(crate) fn supervise(
         &self,
-        responses: impl Stream<Item = Result<Response, Status>> + Send + 'static,
+        responses: impl Stream<Item = Result<Encoded, Status>> + Send + 'static,
     ) -> Supervised {
         let state = Arc::new(Mutex::new(State::Running {
             responses: Box::pin(responses),
@@ -98,7 +98,7 @@ impl Streams {
 }
 
 impl Stream for Supervised {
-    type Item = Result<Response, Status>;
+    type Item = Result<Encoded, Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut state = self.0.lock();
@@ -127,26 +127,21 @@ impl Stream for Supervised {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, task::Waker};
+    use std::task::Waker;
 
-    use bowline_snapshot::Version;
+    use bytes::Bytes;
     use futures_util::stream;
 
     use super::*;
 
-    fn response() -> Response {
-        Response {
-            resource_type: None,
-            type_url: Cow::Borrowed("t"),
-            version: Version::EMPTY,
-            resources: Vec::new(),
-            removed: Vec::new(),
-            nonce: 1,
-            generation: 1,
+    fn response() -> Encoded {
+        Encoded {
+            head: Bytes::from_static(b"all"),
+            rest: None,
         }
     }
 
-    fn poll(stream: &mut Supervised) -> Poll<Option<Result<Response, Status>>> {
+    fn poll(stream: &mut Supervised) -> Poll<Option<Result<Encoded, Status>>> {
         Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
     }
 

@@ -4,6 +4,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use bowline_snapshot::{Resource, ResourceType, Version};
 
+use crate::session::Variant;
+
 /// What one message to a proxy says.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
@@ -18,4 +20,41 @@ pub(crate) struct Response {
     pub(crate) removed: Vec<Arc<str>>,
     pub(crate) nonce: u64,
     pub(crate) generation: u64,
+}
+
+impl Response {
+    /// The fingerprint of all that is said, without the nonce: responses with equal ones have the same encoding, but for that. `len` is the
+    /// length of the whole message.
+    pub(crate) fn content(&self, variant: Variant, len: usize) -> Version {
+        // Whatever is added to a response has to be added here.
+        let Self {
+            resource_type: _,
+            type_url,
+            version,
+            resources,
+            removed,
+            nonce: _,
+            generation: _,
+        } = self;
+        let (len, version) = (len.to_le_bytes(), version.to_bytes());
+        let head: [&[u8]; 4] = [
+            variant.name().as_bytes(),
+            type_url.as_bytes(),
+            &version,
+            &len,
+        ];
+        let entries: Vec<[u8; 16]> = resources
+            .iter()
+            .map(|(resource, version)| {
+                Version::of([resource.name().as_bytes(), &version.to_bytes()]).to_bytes()
+            })
+            .collect();
+        let count = resources.len().to_le_bytes();
+        Version::of(
+            head.into_iter()
+                .chain([&count[..]])
+                .chain(entries.iter().map(|entry| &entry[..]))
+                .chain(removed.iter().map(|name| name.as_bytes())),
+        )
+    }
 }

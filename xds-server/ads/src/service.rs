@@ -1,55 +1,60 @@
-//! The aggregated discovery service as a tower service.
+//! The discovery services as a tower service.
 
 use std::{
     convert::Infallible,
     fmt,
-    future::{Future, Ready, ready},
-    marker::PhantomData,
-    pin::Pin,
+    future::{Ready, ready},
     sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status, Streaming,
-    body::Body,
-    server::{Grpc, NamedService, StreamingService},
-};
+use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
 use crate::{
-    codec::SessionCodec,
+    admission::Admission,
     fleet::Fleet,
+    grpc::{Encodings, Requests, ResponseBody},
+    method::{Method, service_names},
     names::NameTable,
-    progress::{Streams, Supervised},
-    session::{Delta, Protocol, StateOfTheWorld},
+    progress::Streams,
+    session::{Delta, Protocol, StateOfTheWorld, Variant},
     settings::Settings,
     source::{Peer, Source},
-    stream::{Server, responses},
+    stream::{Call, Server, responses},
 };
 
-const STATE_OF_THE_WORLD_PATH: &str =
-    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
-const DELTA_PATH: &str =
-    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Serves snapshots over both variants of the aggregated protocol. A clone is the same server.
+/// Serves snapshots over both variants of the protocol, on the aggregated service and on those of single types. A clone is the same server.
 ///
 /// It fits into tonic's `Router` and into any HTTP/2 server. Whoever accepts connections has to put a [`Peer`] into the extensions of
-/// each request.
-pub struct AggregatedDiscoveryService<S> {
+/// each request, and may put a [`Retiring`].
+pub struct DiscoveryService<S> {
     server: Arc<Server<S>>,
     streams: Streams,
 }
 
-impl<S: Source> AggregatedDiscoveryService<S> {
+/// Says to the streams of a connection that it has lived long enough: cancelled, each of them ends as soon as its client has answered
+/// everything, and none before it was answered itself.
+#[derive(Debug, Clone)]
+pub struct Retiring(pub CancellationToken);
+
+impl<S: Source> DiscoveryService<S> {
     /// A server. Cancelling `shutdown` ends all streams with `UNAVAILABLE`.
     pub fn new(source: S, settings: Settings, fleet: Fleet, shutdown: CancellationToken) -> Self {
         Self {
             server: Arc::new(Server {
                 source,
+                encodings: Encodings::new(settings.control_plane.clone()),
+                admission: Admission::new(
+                    settings.starting_streams_max,
+                    settings.waiting_streams_max,
+                    settings.admission_limit,
+                ),
                 settings: Arc::new(settings),
                 fleet,
                 names: Arc::new(NameTable::default()),
@@ -59,83 +64,96 @@ impl<S: Source> AggregatedDiscoveryService<S> {
         }
     }
 
-    /// Ends streams whose client takes nothing for longer than [`Settings::progress_limit`], and frees what they hold. Runs until the
-    /// shutdown; the program runs it as a task.
+    /// The names of the gRPC services that it answers for, such as `envoy.service.discovery.v3.AggregatedDiscoveryService`.
+    pub fn service_names() -> impl Iterator<Item = &'static str> {
+        service_names()
+    }
+
+    /// Ends streams whose client takes nothing for longer than [`Settings::progress_limit`], frees what they hold, and forgets encodings
+    /// that nobody needs any more. Runs until the shutdown; the program runs it as a task.
     pub async fn end_stuck_streams(self) {
         let limit = self.server.settings.progress_limit;
         tokio::select! {
             () = self.server.shutdown.cancelled() => {}
             () = self.streams.end_stuck(limit) => {}
+            () = self.server.encodings.forget_unused() => {}
         }
     }
 
-    fn call_streaming<P: Protocol>(&self, request: Request<Body>) -> ResponseFuture {
-        let server = self.server.clone();
-        let streams = self.streams.clone();
-        Box::pin(async move {
-            let codec = SessionCodec::<P>::new(server.settings.control_plane.clone());
-            let request_bytes_max = server.settings.request_bytes_max;
-            let mut grpc = Grpc::new(codec).max_decoding_message_size(request_bytes_max);
-            let streaming = Aggregated {
-                server,
-                streams,
-                protocol: PhantomData::<P>,
-            };
-            Ok(grpc.streaming(streaming, request).await)
-        })
+    fn stream<P, B>(&self, type_url: Option<&'static str>, request: Request<B>) -> Response<Body>
+    where
+        P: Protocol,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+            return Status::internal("the listener does not say who the peer is").into_http();
+        };
+        let call = Call {
+            peer,
+            type_url,
+            retiring: request
+                .extensions()
+                .get::<Retiring>()
+                .map(|Retiring(token)| token.clone()),
+            requests: Requests::new(request.into_body(), self.server.settings.request_bytes_max),
+        };
+        let responses = responses::<P, S, B>(self.server.clone(), call);
+        let body = ResponseBody::new(self.streams.supervise(responses));
+        let mut response = Response::new(Body::new(body));
+        response.headers_mut().insert(CONTENT_TYPE, GRPC);
+        response
     }
 }
 
-type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-impl<S: Source> Service<Request<Body>> for AggregatedDiscoveryService<S> {
+impl<S, B> Service<Request<B>> for DiscoveryService<S>
+where
+    S: Source,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = ResponseFuture;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> ResponseFuture {
-        match request.uri().path() {
-            STATE_OF_THE_WORLD_PATH => self.call_streaming::<StateOfTheWorld>(request),
-            DELTA_PATH => self.call_streaming::<Delta>(request),
-            _ => Box::pin(ready(Ok(
-                Status::unimplemented("no such method").into_http()
-            ))),
-        }
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let is_grpc = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()));
+        let response = if is_grpc {
+            match Method::at(request.uri().path()) {
+                Some(Method {
+                    variant: Variant::StateOfTheWorld,
+                    type_url,
+                }) => self.stream::<StateOfTheWorld, B>(type_url, request),
+                Some(Method {
+                    variant: Variant::Delta,
+                    type_url,
+                }) => self.stream::<Delta, B>(type_url, request),
+                None => Status::unimplemented(format!(
+                    "there is no method {}: discovery is served as streams, aggregated or by type",
+                    request.uri().path()
+                ))
+                .into_http(),
+            }
+        } else {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            response
+        };
+        ready(Ok(response))
     }
 }
 
-impl<S> NamedService for AggregatedDiscoveryService<S> {
+/// Where a router knows services by name, this is the one for the aggregated service.
+impl<S> NamedService for DiscoveryService<S> {
     const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
 }
 
-/// One call.
-struct Aggregated<S, P> {
-    server: Arc<Server<S>>,
-    streams: Streams,
-    protocol: PhantomData<P>,
-}
-
-impl<S: Source, P: Protocol> StreamingService<P::Request> for Aggregated<S, P> {
-    type Response = crate::response::Response;
-    type ResponseStream = Supervised;
-    type Future = Ready<Result<tonic::Response<Supervised>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Streaming<P::Request>>) -> Self::Future {
-        let Some(peer) = request.extensions().get::<Peer>().cloned() else {
-            return ready(Err(Status::internal(
-                "the listener does not say who the peer is",
-            )));
-        };
-        let responses = responses::<P, S>(self.server.clone(), peer, request.into_inner());
-        ready(Ok(tonic::Response::new(self.streams.supervise(responses))))
-    }
-}
-
-impl<S> Clone for AggregatedDiscoveryService<S> {
+impl<S> Clone for DiscoveryService<S> {
     fn clone(&self) -> Self {
         Self {
             server: self.server.clone(),
@@ -144,9 +162,9 @@ impl<S> Clone for AggregatedDiscoveryService<S> {
     }
 }
 
-impl<S> fmt::Debug for AggregatedDiscoveryService<S> {
+impl<S> fmt::Debug for DiscoveryService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AggregatedDiscoveryService")
+        f.debug_struct("DiscoveryService")
             .field("settings", &self.server.settings)
             .field("fleet", &self.server.fleet)
             .finish_non_exhaustive()

@@ -162,6 +162,12 @@ impl<P: Protocol> Session<P> {
         tracks.chain(self.gate.next_deadline()).min()
     }
 
+    /// Whether the client was answered, and has itself answered everything that it was given the time for.
+    pub(crate) fn is_settled(&self) -> bool {
+        let is_answered = |track: &Track| track.last_nonce.is_some() && track.is_ready();
+        !self.tracks.is_empty() && self.tracks.values().all(is_answered)
+    }
+
     fn new_track(&mut self, resource_type: ResourceType, interest: &mut P::Interest) -> Track {
         let empty_means_all =
             resource_type.spec().empty_is_wildcard && self.empty_requests == EmptyRequests::MeanAll;

@@ -24,6 +24,12 @@ pub struct Settings {
     pub response_bytes_max: usize,
     /// Largest request. The first of a reconnecting proxy lists all that it holds.
     pub request_bytes_max: usize,
+    /// How many streams may be starting at the same time: from their first request until they first wait for their client.
+    pub starting_streams_max: usize,
+    /// How many more may wait for a place. The next are refused with `RESOURCE_EXHAUSTED`.
+    pub waiting_streams_max: usize,
+    /// How long a stream may wait for a place.
+    pub admission_limit: Duration,
     /// Most names that one stream can subscribe to, of one type.
     pub names_max: usize,
 }
@@ -39,6 +45,9 @@ impl Settings {
             progress_limit: Duration::from_secs(60),
             response_bytes_max: 1024 * 1024,
             request_bytes_max: 64 * 1024 * 1024,
+            starting_streams_max: 256,
+            waiting_streams_max: 20_000,
+            admission_limit: Duration::from_secs(30),
             names_max: 500_000,
         }
     }

@@ -10,16 +10,20 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use bowline_proto::envoy::config::core::v3::Node;
+use bowline_proto::{Message, envoy::config::core::v3::Node};
 use bowline_snapshot::{PublisherClosed, SnapshotReceiver};
+use bytes::Bytes;
 use futures_util::{Stream, stream::unfold};
+use http_body::Body;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::Status;
 use tracing::{debug, info, warn};
 
 use crate::{
+    admission::{Admission, Starting},
     fleet::{Connected, Fleet},
+    grpc::{Encoded, Encodings, Requests},
     names::NameTable,
     response::Response,
     session::{EmptyRequests, Header, Protocol, Received, Session, Verdict},
@@ -34,18 +38,34 @@ const REQUESTS_AT_ONCE: usize = 16;
 pub(crate) struct Server<S> {
     pub(crate) source: S,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) encodings: Encodings,
+    pub(crate) admission: Admission,
     pub(crate) fleet: Fleet,
     pub(crate) names: Arc<NameTable>,
     pub(crate) shutdown: CancellationToken,
 }
 
+/// A call of one of the methods.
+pub(crate) struct Call<B, R> {
+    pub(crate) peer: Peer,
+    /// The type that a per-type service is about.
+    pub(crate) type_url: Option<&'static str>,
+    /// Cancelled when the connection has lived long enough.
+    pub(crate) retiring: Option<CancellationToken>,
+    pub(crate) requests: Requests<B, R>,
+}
+
 /// The responses to the requests of one client. Ends when the client goes, or with the reason why it has to go.
-pub(crate) fn responses<P: Protocol, S: Source>(
+pub(crate) fn responses<P, S, B>(
     server: Arc<Server<S>>,
-    peer: Peer,
-    requests: Streaming<P::Request>,
-) -> impl Stream<Item = Result<Response, Status>> + Send {
-    let opening = Phase::<P>::Opening(Box::new(Opening { peer, requests }));
+    call: Call<B, P::Request>,
+) -> impl Stream<Item = Result<Encoded, Status>> + Send
+where
+    P: Protocol,
+    S: Source,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let opening = Phase::<P, B>::Opening(Box::new(call));
     unfold((server, opening), |(server, phase)| async move {
         match phase.advance(&server).await {
             Ok(Some((response, running))) => {
@@ -57,36 +77,39 @@ pub(crate) fn responses<P: Protocol, S: Source>(
     })
 }
 
-enum Phase<P: Protocol> {
+enum Phase<P: Protocol, B> {
     /// Before the first request.
-    Opening(Box<Opening<P>>),
-    Running(Box<Running<P>>),
+    Opening(Box<Call<B, P::Request>>),
+    Running(Box<Running<P, B>>),
     Ended,
 }
 
-struct Opening<P: Protocol> {
-    peer: Peer,
-    requests: Streaming<P::Request>,
-}
-
-struct Running<P: Protocol> {
+struct Running<P: Protocol, B> {
     session: Session<P>,
-    requests: Streaming<P::Request>,
+    requests: Requests<B, P::Request>,
+    type_url: Option<&'static str>,
     snapshots: SnapshotReceiver,
     connected: Connected,
+    /// Until it first waits for its client.
+    starting: Option<Starting>,
+    retiring: Option<CancellationToken>,
     /// Whoever opened the stream learns by its drop that the stream has ended.
     _guard: Box<dyn Send>,
     proxy: Arc<str>,
 }
 
-impl<P: Protocol> Phase<P> {
+impl<P, B> Phase<P, B>
+where
+    P: Protocol,
+    B: Body<Data = Bytes> + Send + Unpin,
+{
     /// The next response; none when the client is gone.
     async fn advance<S: Source>(
         self,
         server: &Server<S>,
-    ) -> Result<Option<(Response, Box<Running<P>>)>, Status> {
+    ) -> Result<Option<(Encoded, Box<Running<P, B>>)>, Status> {
         let mut running = match self {
-            Self::Opening(opening) => match opening.open(server).await? {
+            Self::Opening(call) => match Box::pin(call.open(server)).await? {
                 Some(running) => Box::new(running),
                 None => return Ok(None),
             },
@@ -98,21 +121,35 @@ impl<P: Protocol> Phase<P> {
     }
 }
 
-impl<P: Protocol> Opening<P> {
-    async fn open<S: Source>(self, server: &Server<S>) -> Result<Option<Running<P>>, Status> {
-        let Self { peer, mut requests } = self;
+impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
+    async fn open<P, S>(self, server: &Server<S>) -> Result<Option<Running<P, B>>, Status>
+    where
+        P: Protocol<Request = R>,
+        S: Source,
+    {
+        let Self {
+            peer,
+            type_url,
+            retiring,
+            mut requests,
+        } = self;
         let first = tokio::select! {
             biased;
             () = server.shutdown.cancelled() => return Err(shutting_down()),
             () = tokio::time::sleep(server.settings.progress_limit) => {
                 return Err(Status::deadline_exceeded("no request came"));
             }
-            request = requests.message() => request,
+            request = requests.next() => request?,
         };
-        let Some(request) = request_or_end(first)? else {
+        let Some(request) = first else {
             return Ok(None);
         };
         let (mut header, interest) = P::parse(request);
+        let starting = tokio::select! {
+            biased;
+            () = server.shutdown.cancelled() => return Err(shutting_down()),
+            starting = server.admission.enter() => starting?,
+        };
         let Some(node) = header.node.take() else {
             return Err(Status::invalid_argument(
                 "the first request of a stream needs a node",
@@ -144,6 +181,9 @@ impl<P: Protocol> Opening<P> {
                 empty_requests(&node),
             ),
             requests,
+            type_url,
+            starting: Some(starting),
+            retiring,
             connected: server
                 .fleet
                 .connect(P::VARIANT, &node, &peer, proxy, wall_clock()),
@@ -157,24 +197,24 @@ impl<P: Protocol> Opening<P> {
     }
 }
 
-impl<P: Protocol> Running<P> {
+impl<P, B> Running<P, B>
+where
+    P: Protocol,
+    B: Body<Data = Bytes> + Send + Unpin,
+{
     /// Works until there is something to send; none when the client is gone.
-    async fn response<S: Source>(
-        &mut self,
-        server: &Server<S>,
-    ) -> Result<Option<Response>, Status> {
+    async fn response<S: Source>(&mut self, server: &Server<S>) -> Result<Option<Encoded>, Status> {
         loop {
             for _ in 0..REQUESTS_AT_ONCE {
                 let request = tokio::select! {
                     biased;
-                    request = self.requests.message() => request,
+                    request = self.requests.next() => request?,
                     () = ready(()) => break,
                 };
-                let Some(request) = request_or_end(request)? else {
+                let Some(request) = request else {
                     return Ok(None);
                 };
-                let (header, interest) = P::parse(request);
-                self.receive(header, interest)?;
+                self.receive_request(request)?;
             }
             if server.shutdown.is_cancelled() {
                 return Err(shutting_down());
@@ -186,24 +226,24 @@ impl<P: Protocol> Running<P> {
                 () = ready(()) => {}
             }
             if let Some(response) = self.session.next(clock()) {
-                self.note_sent(&response, server);
-                return Ok(Some(response));
+                let encoded = server.encodings.encode::<P>(&response);
+                self.note_sent(&response, encoded.len());
+                return Ok(Some(encoded));
             }
-            if let Some(request) = self.wait(server).await? {
-                let Some(request) = request_or_end(request)? else {
-                    return Ok(None);
-                };
-                let (header, interest) = P::parse(request);
-                self.receive(header, interest)?;
+            self.starting = None;
+            if self.is_to_retire() {
+                return Ok(None);
+            }
+            match self.wait(server).await? {
+                Wake::Request(Some(request)) => self.receive_request(request)?,
+                Wake::Request(None) => return Ok(None),
+                Wake::Other => {}
             }
         }
     }
 
     /// Waits for anything that may lead to a response: a request, a snapshot (taken here), or a deadline.
-    async fn wait<S: Source>(
-        &mut self,
-        server: &Server<S>,
-    ) -> Result<Option<Result<Option<P::Request>, Status>>, Status> {
+    async fn wait<S: Source>(&mut self, server: &Server<S>) -> Result<Wake<P::Request>, Status> {
         let deadline = self.session.next_deadline();
         let mut deadline = pin!(async move {
             match deadline {
@@ -211,17 +251,39 @@ impl<P: Protocol> Running<P> {
                 None => std::future::pending().await,
             }
         });
+        let retiring = self.retiring.clone();
+        let mut retiring = pin!(async move {
+            match retiring {
+                // What is left then is to wait for the client's answers.
+                Some(retiring) if !retiring.is_cancelled() => retiring.cancelled_owned().await,
+                _ => std::future::pending().await,
+            }
+        });
         tokio::select! {
             biased;
             () = server.shutdown.cancelled() => Err(shutting_down()),
-            request = self.requests.message() => Ok(Some(request)),
-            changed = self.snapshots.changed() => self.follow(changed).map(|()| None),
-            () = &mut deadline => Ok(None),
+            request = self.requests.next() => request.map(Wake::Request),
+            changed = self.snapshots.changed() => {
+                changed.map_err(closed)?;
+                self.take_snapshot();
+                Ok(Wake::Other)
+            }
+            () = &mut deadline => Ok(Wake::Other),
+            () = &mut retiring => Ok(Wake::Other),
         }
     }
 
+    /// Whether the connection has lived long enough, and nothing is lost by ending the stream: a stream that ends before its first
+    /// response looks like a failure to its client.
+    fn is_to_retire(&self) -> bool {
+        self.retiring
+            .as_ref()
+            .is_some_and(CancellationToken::is_cancelled)
+            && self.session.is_settled()
+    }
+
     fn follow(&mut self, changed: Result<(), PublisherClosed>) -> Result<(), Status> {
-        changed.map_err(|error| Status::unavailable(error.to_string()))?;
+        changed.map_err(closed)?;
         self.take_snapshot();
         Ok(())
     }
@@ -233,7 +295,15 @@ impl<P: Protocol> Running<P> {
         }
     }
 
-    fn receive(&mut self, header: Header, interest: P::Interest) -> Result<(), Status> {
+    fn receive_request(&mut self, request: P::Request) -> Result<(), Status> {
+        let (header, interest) = P::parse(request);
+        self.receive(header, interest)
+    }
+
+    fn receive(&mut self, mut header: Header, interest: P::Interest) -> Result<(), Status> {
+        if let Some(type_url) = self.type_url {
+            header.imply_type(type_url)?;
+        }
         let received = self
             .session
             .receive(header, interest, clock())
@@ -274,8 +344,7 @@ impl<P: Protocol> Running<P> {
         Ok(())
     }
 
-    fn note_sent<S: Source>(&self, response: &Response, server: &Server<S>) {
-        let bytes = P::encoded_len(response, &server.settings.control_plane);
+    fn note_sent(&self, response: &Response, bytes: usize) {
         self.connected.sent(response, bytes, wall_clock());
         debug!(
             proxy = %self.proxy,
@@ -290,18 +359,22 @@ impl<P: Protocol> Running<P> {
     }
 }
 
-impl<P: Protocol> Drop for Running<P> {
+impl<P: Protocol, B> Drop for Running<P, B> {
     fn drop(&mut self) {
         info!(proxy = %self.proxy, protocol = P::VARIANT.name(), "disconnected");
     }
 }
 
-/// A client that goes away, in whatever manner, is nothing special; one that sends what cannot be read is told so.
-fn request_or_end<R>(request: Result<Option<R>, Status>) -> Result<Option<R>, Status> {
-    request.or_else(|status| match status.code() {
-        Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => Err(status),
-        _ => Ok(None),
-    })
+/// Why a stream has something to do.
+enum Wake<R> {
+    /// A request, or the end of them.
+    Request(Option<R>),
+    /// A snapshot was taken, or time has passed.
+    Other,
+}
+
+fn closed(error: PublisherClosed) -> Status {
+    Status::unavailable(error.to_string())
 }
 
 fn refused(node: &Node, peer: &Peer, refusal: Refusal) -> Status {

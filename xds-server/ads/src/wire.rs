@@ -11,7 +11,6 @@ mod state_of_the_world_field {
     pub(super) const VERSION_INFO: u32 = 1;
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
-    pub(super) const NONCE: u32 = 5;
     pub(super) const CONTROL_PLANE: u32 = 6;
 }
 
@@ -20,7 +19,6 @@ mod delta_field {
     pub(super) const SYSTEM_VERSION_INFO: u32 = 1;
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
-    pub(super) const NONCE: u32 = 5;
     pub(super) const REMOVED_RESOURCES: u32 = 6;
     pub(super) const CONTROL_PLANE: u32 = 7;
 }
@@ -44,6 +42,30 @@ const CONTROL_PLANE_IDENTIFIER: u32 = 1;
 /// Length of a version as text.
 const VERSION_LEN: usize = 32;
 
+/// Digits of a nonce. With a fixed length, responses to different streams differ in these digits only.
+const NONCE_DIGITS: usize = 8;
+
+/// The field of a nonce, which is 5 in the responses of both variants. It is written last.
+const NONCE: u32 = 5;
+
+/// A nonce as text.
+pub(crate) struct Nonce(String);
+
+impl Nonce {
+    pub(crate) fn of(number: u64) -> Self {
+        Self(format!("{number:0NONCE_DIGITS$}"))
+    }
+
+    /// Length of [`Self::write`].
+    pub(crate) fn field_len(&self) -> usize {
+        field_len(NONCE, self.0.len())
+    }
+
+    pub(crate) fn write(&self, buffer: &mut impl BufMut) {
+        write_text(NONCE, &self.0, buffer);
+    }
+}
+
 /// Length of [`write_state_of_the_world`].
 pub(crate) fn state_of_the_world_len(response: &Response, control_plane: &str) -> usize {
     use state_of_the_world_field as field;
@@ -55,10 +77,9 @@ pub(crate) fn state_of_the_world_len(response: &Response, control_plane: &str) -
         + resources.sum::<usize>()
         + field_len(field::TYPE_URL, response.type_url.len())
         + control_plane_len(field::CONTROL_PLANE, control_plane)
-        + field_len(field::NONCE, digits(response.nonce))
 }
 
-/// Encodes a `DiscoveryResponse`.
+/// Encodes a `DiscoveryResponse`, but for its nonce.
 pub(crate) fn write_state_of_the_world(
     response: &Response,
     control_plane: &str,
@@ -73,7 +94,6 @@ pub(crate) fn write_state_of_the_world(
     }
     write_text(field::TYPE_URL, &response.type_url, buffer);
     write_control_plane(field::CONTROL_PLANE, control_plane, buffer);
-    write_text(field::NONCE, &response.nonce.to_string(), buffer);
 }
 
 /// Length of [`write_delta`].
@@ -91,10 +111,9 @@ pub(crate) fn delta_len(response: &Response, control_plane: &str) -> usize {
             .map(|name| field_len(field::REMOVED_RESOURCES, name.len()))
             .sum::<usize>()
         + control_plane_len(field::CONTROL_PLANE, control_plane)
-        + field_len(field::NONCE, digits(response.nonce))
 }
 
-/// Encodes a `DeltaDiscoveryResponse`.
+/// Encodes a `DeltaDiscoveryResponse`, but for its nonce.
 pub(crate) fn write_delta(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
     use delta_field as field;
     write_version(field::SYSTEM_VERSION_INFO, response.version, buffer);
@@ -111,7 +130,6 @@ pub(crate) fn write_delta(response: &Response, control_plane: &str, buffer: &mut
         write_text(field::REMOVED_RESOURCES, name, buffer);
     }
     write_control_plane(field::CONTROL_PLANE, control_plane, buffer);
-    write_text(field::NONCE, &response.nonce.to_string(), buffer);
 }
 
 fn resource_len(name: &str, any: usize) -> usize {
@@ -165,10 +183,6 @@ fn write_version(field: u32, version: Version, buffer: &mut impl BufMut) {
     }
 }
 
-fn digits(number: u64) -> usize {
-    number.checked_ilog10().unwrap_or(0) as usize + 1
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
@@ -199,6 +213,12 @@ mod tests {
         }
     }
 
+    fn write_nonce(number: u64, bytes: &mut Vec<u8>) {
+        let (nonce, before) = (Nonce::of(number), bytes.len());
+        nonce.write(bytes);
+        assert_eq!(bytes.len(), before + nonce.field_len());
+    }
+
     fn bodies() -> Vec<(&'static str, Body)> {
         let large = Bytes::from(vec![7; 300]);
         let mut parts = Parts::default();
@@ -217,10 +237,11 @@ mod tests {
             let mut bytes = Vec::new();
             write_state_of_the_world(&response, "cp", &mut bytes);
             assert_eq!(bytes.len(), state_of_the_world_len(&response, "cp"));
+            write_nonce(nonce, &mut bytes);
             let read = DiscoveryResponse::decode(&bytes[..]).unwrap();
             assert_eq!(read.version_info, response.version.to_string());
             assert_eq!(read.type_url, ResourceType::CLUSTER.url());
-            assert_eq!(read.nonce, nonce.to_string());
+            assert_eq!(read.nonce.parse(), Ok(nonce));
             assert_eq!(read.control_plane.unwrap().identifier, "cp");
             for ((resource, _), any) in response.resources.iter().zip(&read.resources) {
                 assert_eq!(any.type_url, ResourceType::CLUSTER.url());
@@ -236,9 +257,10 @@ mod tests {
         let mut bytes = Vec::new();
         write_delta(&response, "", &mut bytes);
         assert_eq!(bytes.len(), delta_len(&response, ""));
+        write_nonce(12, &mut bytes);
         let read = DeltaDiscoveryResponse::decode(&bytes[..]).unwrap();
         assert_eq!(read.system_version_info, response.version.to_string());
-        assert_eq!(read.nonce, "12");
+        assert_eq!(read.nonce, "00000012");
         assert_eq!(read.removed_resources, ["gone", "lost"]);
         for ((resource, version), entry) in response.resources.iter().zip(&read.resources) {
             assert_eq!(entry.name, **resource.name());
@@ -248,17 +270,5 @@ mod tests {
             assert_eq!(any.value, resource.body().to_bytes());
         }
         assert_eq!(read.resources.len(), 3);
-    }
-
-    #[test]
-    fn responses_that_differ_in_the_nonce_only_have_the_same_beginning() {
-        let encode = |nonce| {
-            let mut bytes = Vec::new();
-            write_delta(&response(&bodies(), nonce), "cp", &mut bytes);
-            bytes
-        };
-        let (one, other) = (encode(1), encode(2));
-        assert_eq!(one[..one.len() - 1], other[..other.len() - 1]);
-        assert_ne!(one, other);
     }
 }

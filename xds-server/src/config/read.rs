@@ -324,6 +324,19 @@ fn limits(mut fields: Fields<'_>) -> XdsLimits {
             "make_before_break_timeout",
             LIMITS.make_before_break_timeout,
         ),
+        starting_streams_max: match fields.value::<usize>("starting_streams_max") {
+            Some(0) => {
+                fields.wrong(
+                    "starting_streams_max",
+                    "where no stream may start, none is served",
+                    "give at least 1, or leave it out",
+                );
+                LIMITS.starting_streams_max
+            }
+            Some(count) => count,
+            None => LIMITS.starting_streams_max,
+        },
+        connection_age: positive_duration(&mut fields, "connection_age"),
     }
 }
 
@@ -425,6 +438,8 @@ const XDS_LIMITS: &[&str] = &[
     "request_bytes_max",
     "response_bytes_max",
     "progress_timeout",
+    "starting_streams_max",
+    "connection_age",
     "make_before_break_timeout",
 ];
 const ADMIN: &[&str] = &["address"];
@@ -449,6 +464,8 @@ const LIMITS: XdsLimits = XdsLimits {
     request_bytes_max: 64 << 20,
     response_bytes_max: 1 << 20,
     progress_timeout: Duration::from_secs(60),
+    starting_streams_max: 256,
+    connection_age: None,
     make_before_break_timeout: Duration::from_secs(5),
 };
 const MESSAGE_BYTES_MIN: usize = 4 << 10;

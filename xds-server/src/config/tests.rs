@@ -111,7 +111,7 @@ fn values_have_the_forms_that_people_write() {
 xds:
   address: none
   tls: {address: '0.0.0.0:15012', certificate: tls.crt, key: tls.key, client_ca: /ca.crt}
-  limits: {request_bytes_max: 1MiB, response_bytes_max: 65536, progress_timeout: 1m30s}
+  limits: {request_bytes_max: 1MiB, response_bytes_max: 65536, progress_timeout: 1m30s, starting_streams_max: 3, connection_age: 1h}
 state: {memory: true}
 log: {level: 'warn,bowline_ads=trace', format: json}
 shutdown_timeout: 0s
@@ -136,6 +136,11 @@ registries: [{name: vms, inventory: {path: ~/inventory.yaml}, guard: {share: off
     assert_eq!(config.xds.limits.request_bytes_max, 1 << 20);
     assert_eq!(config.xds.limits.response_bytes_max, 65536);
     assert_eq!(config.xds.limits.progress_timeout, Duration::from_secs(90));
+    assert_eq!(config.xds.limits.starting_streams_max, 3);
+    assert_eq!(
+        config.xds.limits.connection_age,
+        Some(Duration::from_secs(3600))
+    );
     assert_eq!(config.state.admin_socket(), None);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level.to_string(), "warn,bowline_ads=trace");
@@ -203,6 +208,10 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         (
             "xds: {limits: {request_bytes_max: 4MB}}",
             "2: xds.limits.request_bytes_max: expected a number of bytes such as `65536`, `64KiB` or `4MiB`, found the text \"4MB\"",
+        ),
+        (
+            "xds: {limits: {starting_streams_max: 0}}",
+            "2: xds.limits.starting_streams_max: where no stream may start, none is served (give at least 1, or leave it out)",
         ),
         (
             "xds: {limits: {progress_timeout: 0s}}",

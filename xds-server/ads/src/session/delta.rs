@@ -140,11 +140,11 @@ impl Protocol for Delta {
         (is_opening || !interest.subscribe.is_empty()).then_some(names)
     }
 
-    fn encoded_len(response: &Response, control_plane: &str) -> usize {
+    fn body_len(response: &Response, control_plane: &str) -> usize {
         wire::delta_len(response, control_plane)
     }
 
-    fn write(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
+    fn write_body(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
         wire::write_delta(response, control_plane, buffer);
     }
 }

@@ -8,10 +8,14 @@ use bytes::BufMut;
 use serde::Serialize;
 
 use super::{
+    received::RequestError,
     track::{Held, Track},
     work::{Context, Removals, Work},
 };
 use crate::{names::NameTable, response::Response};
+
+/// Characters of a client's type URL that a message repeats.
+const TYPE_URL_SHOWN: usize = 200;
 
 /// The variants of the aggregated discovery service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -41,6 +45,25 @@ pub(crate) struct Header {
     pub(crate) nonce: String,
     /// The client's reason to reject the response with the nonce.
     pub(crate) rejection: Option<String>,
+}
+
+impl Header {
+    /// Completes a request to the service of one type.
+    ///
+    /// # Errors
+    /// When it is about another type.
+    pub(crate) fn imply_type(&mut self, type_url: &str) -> Result<(), RequestError> {
+        if self.type_url.is_empty() {
+            self.type_url = type_url.to_owned();
+        }
+        if self.type_url == type_url {
+            return Ok(());
+        }
+        Err(RequestError::OtherType {
+            served: type_url.to_owned(),
+            requested: self.type_url.chars().take(TYPE_URL_SHOWN).collect(),
+        })
+    }
 }
 
 /// What to send, before it has a nonce.
@@ -83,11 +106,11 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// The answer to a request for a type that nobody serves, if there is one.
     fn deny(interest: Self::Interest, nonce: &str) -> Option<Vec<Arc<str>>>;
 
-    /// Length of [`Self::write`].
-    fn encoded_len(response: &Response, control_plane: &str) -> usize;
+    /// Length of [`Self::write_body`].
+    fn body_len(response: &Response, control_plane: &str) -> usize;
 
-    /// Encodes the response. The nonce comes last, so that the rest is the same for every stream that is told the same.
-    fn write(response: &Response, control_plane: &str, buffer: &mut impl BufMut);
+    /// Encodes the response but for its nonce, which comes last: so this is the same for every stream that is told the same.
+    fn write_body(response: &Response, control_plane: &str, buffer: &mut impl BufMut);
 }
 
 /// Whether a request is the first of its type on the stream.

@@ -38,6 +38,8 @@ pub(crate) struct Current {
 pub(crate) enum RequestError {
     #[error("a request on an aggregated stream needs a type_url")]
     NoType,
+    #[error("this service is about {served}, not '{requested}'")]
+    OtherType { served: String, requested: String },
     #[error("more than {max} names of {resource_type} are subscribed on one stream")]
     TooManyNames {
         resource_type: ResourceType,
@@ -48,7 +50,9 @@ pub(crate) enum RequestError {
 impl From<RequestError> for tonic::Status {
     fn from(error: RequestError) -> Self {
         match &error {
-            RequestError::NoType => Self::invalid_argument(error.to_string()),
+            RequestError::NoType | RequestError::OtherType { .. } => {
+                Self::invalid_argument(error.to_string())
+            }
             RequestError::TooManyNames { .. } => Self::resource_exhausted(error.to_string()),
         }
     }

@@ -111,11 +111,11 @@ impl Protocol for StateOfTheWorld {
         None
     }
 
-    fn encoded_len(response: &Response, control_plane: &str) -> usize {
+    fn body_len(response: &Response, control_plane: &str) -> usize {
         wire::state_of_the_world_len(response, control_plane)
     }
 
-    fn write(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
+    fn write_body(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
         wire::write_state_of_the_world(response, control_plane, buffer);
     }
 }

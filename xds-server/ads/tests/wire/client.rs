@@ -58,6 +58,27 @@ pub(crate) async fn delta(channel: Channel) -> Stream<DeltaDiscoveryResponse> {
     }
 }
 
+/// A delta stream of the endpoint service.
+pub(crate) async fn delta_endpoints(channel: Channel) -> Stream<DeltaDiscoveryResponse> {
+    let (requests, receiver) = mpsc::channel(16);
+    let path = "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints";
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let responses = grpc
+        .streaming(
+            tonic::Request::new(ReceiverStream::new(receiver)),
+            path.parse().unwrap(),
+            tonic_prost::ProstCodec::default(),
+        )
+        .await
+        .unwrap()
+        .into_inner();
+    Stream {
+        requests,
+        responses,
+    }
+}
+
 fn client(channel: Channel) -> AggregatedDiscoveryServiceClient<Channel> {
     AggregatedDiscoveryServiceClient::new(channel)
 }

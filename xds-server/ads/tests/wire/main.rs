@@ -8,3 +8,5 @@ mod protocol;
 mod server;
 #[cfg(test)]
 mod stream_end;
+#[cfg(test)]
+mod transport;

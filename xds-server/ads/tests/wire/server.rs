@@ -7,15 +7,22 @@ use std::{
 };
 
 use bowline_ads::{
-    AggregatedDiscoveryService, Fleet, Opened, Peer, ProxyDescription, Refusal, Settings, Source,
+    DiscoveryService, Fleet, Opened, Peer, ProxyDescription, Refusal, Retiring, Settings, Source,
 };
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_proto::{any, envoy::config::core::v3::Node};
 use bowline_snapshot::{Assignment, Layer, LayerName, Publisher, Resource, ResourceType, Version};
-use hyper_util::rt::TokioIo;
-use tokio::{io::DuplexStream, sync::Mutex, task::JoinSet};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::DuplexStream,
+    sync::{Mutex, Notify},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint};
 use tower::Service;
 
 /// A server with one layer that every proxy is served.
@@ -23,12 +30,15 @@ pub(crate) struct Served {
     pub(crate) fleet: Fleet,
     pub(crate) shutdown: CancellationToken,
     publisher: Arc<Mutex<Publisher>>,
-    service: AggregatedDiscoveryService<OneLayer>,
+    service: DiscoveryService<OneLayer>,
     connections: JoinSet<()>,
+    retiring: CancellationToken,
+    slow_opens: Arc<Notify>,
 }
 
 struct OneLayer {
     publisher: Arc<Mutex<Publisher>>,
+    slow_opens: Arc<Notify>,
 }
 
 impl Source for OneLayer {
@@ -36,6 +46,10 @@ impl Source for OneLayer {
         match &*node.id {
             "thief" => return Err(Refusal::PermissionDenied("not yours".to_owned())),
             "early" => return Err(Refusal::Unavailable("not ready".to_owned())),
+            "slow" => {
+                self.slow_opens.notify_one();
+                std::future::pending::<()>().await;
+            }
             "" => return Err(Refusal::InvalidArgument("a node needs an id".to_owned())),
             _ => {}
         }
@@ -55,25 +69,44 @@ impl Source for OneLayer {
 
 impl Served {
     pub(crate) fn new() -> Self {
+        Self::with(Settings::new("bowline-test"))
+    }
+
+    pub(crate) fn with(settings: Settings) -> Self {
         let publisher = Arc::new(Mutex::new(Publisher::new()));
         let fleet = Fleet::new();
+        let slow_opens = Arc::new(Notify::new());
         let shutdown = CancellationToken::new();
         let source = OneLayer {
             publisher: publisher.clone(),
+            slow_opens: slow_opens.clone(),
         };
-        let settings = Settings::new("bowline-test");
         Self {
-            service: AggregatedDiscoveryService::new(
-                source,
-                settings,
-                fleet.clone(),
-                shutdown.clone(),
-            ),
+            service: DiscoveryService::new(source, settings, fleet.clone(), shutdown.clone()),
             fleet,
             shutdown,
             publisher,
             connections: JoinSet::new(),
+            retiring: CancellationToken::new(),
+            slow_opens,
         }
+    }
+
+    /// Waits until so many streams were let in.
+    pub(crate) async fn until_connected(&self, count: usize) {
+        while self.fleet.len() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the node `slow`, whose source never answers, has asked it.
+    pub(crate) async fn until_slow_opens(&self) {
+        self.slow_opens.notified().await;
+    }
+
+    /// Says to all connections that they have lived long enough.
+    pub(crate) fn retire_connections(&self) {
+        self.retiring.cancel();
     }
 
     /// Publishes these as all that there is, each written as `TYPE name content`.
@@ -104,10 +137,16 @@ impl Served {
     /// Connects a client.
     pub(crate) async fn connect(&mut self) -> Channel {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let incoming = tokio_stream::once(Ok::<_, io::Error>(far));
-        let router = Server::builder().add_service(WithPeer(self.service.clone()));
+        let service = WithPeer {
+            service: self.service.clone(),
+            retiring: self.retiring.clone(),
+        };
         self.connections.spawn(async move {
-            router.serve_with_incoming(incoming).await.unwrap();
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .max_concurrent_streams(1_000_000)
+                .serve_connection(TokioIo::new(far), TowerToHyperService::new(service));
+            // A client that goes without a farewell is no failure of the server.
+            connection.await.unwrap_or_default();
         });
         let mut near = Some(near);
         let connector = tower::service_fn(move |_| {
@@ -141,7 +180,10 @@ fn address() -> std::net::SocketAddr {
 
 /// What a listener does: it says who the peer is.
 #[derive(Clone)]
-struct WithPeer<T>(T);
+struct WithPeer<T> {
+    service: T,
+    retiring: CancellationToken,
+}
 
 impl<T, B> Service<http::Request<B>> for WithPeer<T>
 where
@@ -152,7 +194,7 @@ where
     type Future = T::Future;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
-        self.0.poll_ready(context)
+        self.service.poll_ready(context)
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> T::Future {
@@ -160,10 +202,9 @@ where
             address: address(),
             identity: None,
         });
-        self.0.call(request)
+        request
+            .extensions_mut()
+            .insert(Retiring(self.retiring.clone()));
+        self.service.call(request)
     }
-}
-
-impl<T: tonic::server::NamedService> tonic::server::NamedService for WithPeer<T> {
-    const NAME: &'static str = T::NAME;
 }
