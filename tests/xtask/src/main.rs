@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod fleet;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,8 @@ Usage: cargo xtask <command>
   demo [--stay]   real Envoys that route real requests by Bowline's configuration
                   --stay: keep everything running until Ctrl-C
   test            everything that has to hold: format, lints, tests, real-Envoy tests, docs
+  fleet [...]     a simulated fleet of proxies: what does the control plane cost, and how fast is it?
+                  --help: scenarios, servers and sizes; --profile fleet: faster to build
   envoy           fetch the real Envoy if it is not here, and print its path
 
 Environment:
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["demo", rest @ ..] => demo::run(rest),
+        ["fleet", rest @ ..] => fleet::run(rest),
         ["test"] => check::run(),
         ["envoy"] => {
             let path = xtask::envoy::binary()?;

@@ -1,0 +1,228 @@
+//! What Bowline served: what other servers are told to serve.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bowline_proto::{
+    Message,
+    envoy::{
+        config::{
+            core::v3::{address::Address, socket_address::PortSpecifier},
+            endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
+        },
+        service::discovery::v3::Resource,
+    },
+};
+use bytes::Bytes;
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    crowd::Crowd,
+    proxy::{
+        kind::{Kind, PerKind},
+        memo::{MARKER, PayloadId},
+    },
+    world::{Change, Group, World},
+};
+
+/// Resources as delta responses have them, by groups of proxies that are served the same.
+#[derive(Debug, Clone, Default)]
+pub struct Recording {
+    /// Each distinct one once.
+    resources: Vec<Bytes>,
+    /// By the number of the group: what is served, by name.
+    groups: PerKind<Vec<BTreeMap<String, usize>>>,
+}
+
+/// A recording for a server, in JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Script {
+    /// Each distinct resource, in base 64.
+    pub resources: Vec<String>,
+    /// By type URL, by group: which of the resources.
+    pub groups: BTreeMap<String, Vec<Vec<usize>>>,
+}
+
+/// A change for a server, in JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Update {
+    /// The type of the resource.
+    pub type_url: String,
+    /// Who is served it.
+    pub groups: Vec<usize>,
+    /// What takes the place of the one with its name, in base 64.
+    pub resource: String,
+}
+
+/// The number of the group that decides about one kind.
+pub fn group_of(group: Group, kind: Kind) -> usize {
+    match kind {
+        Kind::Clusters | Kind::Listeners => group.workload,
+        Kind::Endpoints => group.place,
+        Kind::Routes => group.namespace,
+    }
+}
+
+impl Recording {
+    /// Of what a crowd holds that has kept it all.
+    ///
+    /// # Errors
+    /// When something was not kept.
+    pub fn of(crowd: &Crowd, world: &World) -> Result<Self> {
+        let mut recording = Self::default();
+        for kind in Kind::ALL {
+            let mut indices: BTreeMap<PayloadId, usize> = BTreeMap::new();
+            for (proxy, member) in crowd.members().iter().enumerate() {
+                let number = group_of(world.group(proxy), kind);
+                let groups = recording.groups.of_mut(kind);
+                if groups.len() <= number {
+                    groups.resize_with(number + 1, BTreeMap::new);
+                }
+                let Some(group) = groups.get_mut(number).filter(|group| group.is_empty()) else {
+                    continue;
+                };
+                for id in member.all(kind) {
+                    let (name, resource) = crowd
+                        .with_memo(|memo| {
+                            let payload = memo.payload(kind, id)?;
+                            let name = memo.name(kind, payload.name).to_owned();
+                            Some((name, payload.kept.clone()?))
+                        })
+                        .context("a resource was not kept")?;
+                    let index = *indices.entry(id).or_insert_with(|| {
+                        recording.resources.push(resource);
+                        recording.resources.len() - 1
+                    });
+                    group.insert(name, index);
+                }
+            }
+        }
+        Ok(recording)
+    }
+
+    /// For a server.
+    pub fn script(&self) -> Script {
+        let groups = Kind::ALL.into_iter().map(|kind| {
+            let groups = self.groups.of(kind).iter();
+            let groups = groups.map(|group| group.values().copied().collect());
+            (kind.url().to_owned(), groups.collect())
+        });
+        Script {
+            resources: self
+                .resources
+                .iter()
+                .map(|bytes| BASE64_STANDARD.encode(bytes))
+                .collect(),
+            groups: groups.collect(),
+        }
+    }
+
+    /// Makes a change, and says what a server has to serve because of it.
+    ///
+    /// # Errors
+    /// When the change is not one of resources that were recorded.
+    pub fn change(&mut self, world: &World, change: Change) -> Result<Vec<Update>> {
+        let awaited = world.awaited(change);
+        let [awaited] = &awaited[..] else {
+            bail!("{change:?} makes new resources, which were not recorded");
+        };
+        let mut concerned: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (number, group) in self.groups.of(awaited.kind).iter().enumerate() {
+            if let Some(index) = group.get(&awaited.name) {
+                concerned.entry(*index).or_default().push(number);
+            }
+        }
+        let mut updates = Vec::new();
+        for (index, groups) in concerned {
+            let resource = self
+                .resources
+                .get_mut(index)
+                .context("a resource is lost")?;
+            *resource = changed(resource, change)?;
+            updates.push(Update {
+                type_url: awaited.kind.url().to_owned(),
+                groups,
+                resource: BASE64_STANDARD.encode(resource),
+            });
+        }
+        Ok(updates)
+    }
+}
+
+/// A resource after a change.
+fn changed(before: &[u8], change: Change) -> Result<Bytes> {
+    let mut resource = Resource::decode(before)?;
+    let content = resource.resource.take().context("a resource is empty")?;
+    let marker = match change {
+        Change::Endpoint { marker, .. }
+        | Change::Route { marker }
+        | Change::Replacement { marker, .. }
+        | Change::Service { marker } => marker,
+    };
+    let value = match change {
+        Change::Endpoint { .. } => assignment(&content.value, marker, None)?,
+        Change::Replacement { replaced, .. } => assignment(&content.value, marker, Some(replaced))?,
+        Change::Route { .. } => marked(&content.value, marker)?,
+        Change::Service { .. } => bail!("a new service has no resource before"),
+    };
+    resource.version = format!("{marker:032x}");
+    resource.resource = Some(bowline_proto::Any {
+        type_url: content.type_url,
+        value,
+    });
+    Ok(resource.encode_to_vec().into())
+}
+
+fn assignment(before: &[u8], marker: u64, replaced: Option<usize>) -> Result<Bytes> {
+    let mut assignment = ClusterLoadAssignment::decode(before)?;
+    let marker = u32::try_from(marker).context("the marker is too large for a weight")?;
+    let mut endpoints = assignment
+        .endpoints
+        .iter_mut()
+        .flat_map(|locality| &mut locality.lb_endpoints);
+    let first = endpoints.next().context("an assignment has no endpoints")?;
+    first.load_balancing_weight = Some(marker);
+    if let Some(replaced) = replaced {
+        let mut others: Vec<_> = endpoints.collect();
+        let count = others.len().max(1);
+        let other = others
+            .get_mut(replaced % count)
+            .context("there is one endpoint only")?;
+        if let Some(HostIdentifier::Endpoint(endpoint)) = &mut other.host_identifier
+            && let Some(address) = &mut endpoint.address
+            && let Some(Address::SocketAddress(address)) = &mut address.address
+        {
+            address.port_specifier = Some(PortSpecifier::PortValue(
+                8081 + u32::try_from(replaced / count)?,
+            ));
+        }
+    }
+    if let Some(locality) = assignment.endpoints.first_mut() {
+        let weights = locality.lb_endpoints.iter();
+        let sum = weights
+            .filter_map(|endpoint| endpoint.load_balancing_weight)
+            .sum::<u32>();
+        locality.load_balancing_weight = Some(sum);
+    }
+    Ok(assignment.encode_to_vec().into())
+}
+
+/// With another number after each text marker, of the same length.
+fn marked(before: &[u8], marker: u64) -> Result<Bytes> {
+    let mut after = before.to_vec();
+    let number = format!("{marker:09}");
+    let places: Vec<usize> = memmem::find_iter(before, MARKER).collect();
+    if places.is_empty() {
+        bail!("there is no marker to change");
+    }
+    for place in places {
+        let from = place + MARKER.len();
+        let digits = after.get_mut(from..from + number.len());
+        digits
+            .context("a marker is cut off")?
+            .copy_from_slice(number.as_bytes());
+    }
+    Ok(after.into())
+}
