@@ -1,7 +1,7 @@
-//! Compiles Envoy's .proto files to Rust and to one descriptor set.
+//! Compiles Envoy's .proto files and our own to Rust and to one descriptor set.
 //!
-//! Envoy's files come from the crate `envoy-types`, which carries their whole closure: nothing is
-//! copied into this repository, and no protoc is needed.
+//! Ours are in `bowline/`, beside this file. Envoy's come from the crate `envoy-types`, which carries
+//! their whole closure: nothing is copied into this repository, and no protoc is needed.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -114,6 +114,9 @@ const ROOTS: &[&str] = &[
     "xds/type/v3",
 ];
 
+/// Our own messages.
+const OWN_ROOT: &str = "bowline";
+
 /// Packages that Envoy's files name relatively, as `common.…`, and that are in `envoy.extensions`.
 ///
 /// A relative name is looked up from the innermost package outwards: by protoc in what the file itself
@@ -126,11 +129,13 @@ fn main() -> Result<()> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.toml");
+    println!("cargo::rerun-if-changed={OWN_ROOT}");
 
     let envoy = envoy_proto_folder(&manifest_dir)?;
-    let includes: Vec<_> = INCLUDES.iter().map(|folder| envoy.join(folder)).collect();
+    let mut includes: Vec<_> = INCLUDES.iter().map(|folder| envoy.join(folder)).collect();
+    includes.push(manifest_dir);
     let mut roots = Vec::new();
-    for root in ROOTS {
+    for root in ROOTS.iter().copied().chain([OWN_ROOT]) {
         roots.extend(proto_files(&includes, root)?);
     }
 

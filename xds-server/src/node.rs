@@ -1,18 +1,17 @@
 //! From an xDS Node to the proxy that it describes, and who that proxy is.
 //!
 //! Ids of the form `sidecar~{address}~{name}.{namespace}~{domain}` and `router~…`, which Istio's agents write too, say the role, the
-//! address, the name and the namespace. Any other id is the name of a sidecar with explicit listeners. Metadata goes before the id:
-//! `NAME`, `NAMESPACE`, `INSTANCE_IPS`, `NETWORK`, `BOWLINE_CAPTURE` (`explicit` or `transparent`), `GATEWAY` (`{namespace}/{name}`)
-//! and `IDENTITY`, a SPIFFE id that is only believed as far as [`bowline_identity::Claimed`] goes.
+//! address, the name and the namespace. Any other id is the name of a sidecar with explicit listeners. Metadata goes before the id: the
+//! entries are those of [`NodeMetadata`] (`proto/bowline/node/v1/node.proto`), which `bowline bootstrap` writes. The identity in it is
+//! only believed as far as [`bowline_identity::Claimed`] goes.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use bowline_identity::{Claimed, PeerIdentity, Proven, SpiffeId};
 use bowline_mesh::{
     Capture, GatewayName, HostLookup, Locality, Mesh, Namespace, Network, Proxy, Role,
 };
-use bowline_proto::envoy::config::core::v3::Node;
-use prost_types::{Value, value::Kind};
+use bowline_proto::{bowline::node::v1::NodeMetadata, envoy::config::core::v3::Node, metadata};
 
 /// The namespace of a proxy that names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -29,7 +28,7 @@ pub enum NodeError {
         /// The Node's id.
         id: String,
         /// Which part.
-        field: &'static str,
+        field: String,
         /// Its value.
         value: String,
         /// What is wrong with it.
@@ -58,22 +57,38 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         return Err(NodeError::NoId);
     }
     let parts = IdParts::of(&node.id);
-    let metadata = Metadata::of(node);
-    let invalid = |field, value: &str, reason: String| NodeError::Invalid {
+    let invalid = |field: &str, value: &str, reason: String| NodeError::Invalid {
         id: node.id.clone(),
-        field,
+        field: field.to_owned(),
         value: value.to_owned(),
         reason,
     };
-    let namespace = metadata
-        .text("NAMESPACE")
+    let NodeMetadata {
+        name,
+        namespace,
+        instance_ips,
+        network,
+        bowline_capture,
+        gateway,
+        identity,
+    } = match &node.metadata {
+        Some(entries) => metadata::from_struct(entries).map_err(|error| {
+            invalid(
+                &format!("metadata {}", error.key),
+                &error.value.to_string(),
+                "is not a text".to_owned(),
+            )
+        })?,
+        None => NodeMetadata::default(),
+    };
+    let namespace = given(&namespace)
         .or(parts.namespace)
         .unwrap_or(DEFAULT_NAMESPACE);
     let namespace: Namespace = namespace
         .parse()
         .map_err(|error| invalid("namespace", namespace, format!("{error}")))?;
-    let name: Arc<str> = metadata.text("NAME").unwrap_or(parts.name).into();
-    let role = match (metadata.text("GATEWAY"), parts.is_gateway) {
+    let name: Arc<str> = given(&name).unwrap_or(parts.name).into();
+    let role = match (given(&gateway), parts.is_gateway) {
         (Some(gateway), _) => {
             Role::Gateway(gateway_name(gateway, &namespace).ok_or_else(|| {
                 invalid(
@@ -87,7 +102,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
             namespace: namespace.clone(),
             name: name.clone(),
         }),
-        (None, false) => Role::Sidecar(match metadata.text("BOWLINE_CAPTURE") {
+        (None, false) => Role::Sidecar(match given(&bowline_capture) {
             None if parts.is_known_form => Capture::Transparent,
             None | Some("explicit") => Capture::Explicit,
             Some("transparent") => Capture::Transparent,
@@ -97,7 +112,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
             }
         }),
     };
-    let addresses = match metadata.text("INSTANCE_IPS") {
+    let addresses = match given(&instance_ips) {
         Some(list) => list
             .split(',')
             .map(str::trim)
@@ -109,8 +124,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
             .collect::<Result<Vec<IpAddr>, _>>()?,
         None => parts.address.into_iter().collect(),
     };
-    let network = metadata
-        .text("NETWORK")
+    let network = given(&network)
         .map(|text| {
             text.parse::<Network>()
                 .map_err(|error| invalid("metadata NETWORK", text, format!("{error}")))
@@ -121,8 +135,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         .as_ref()
         .map(|locality| Locality::new(&locality.region, &locality.zone, &locality.sub_zone))
         .filter(|locality| *locality != Locality::default());
-    let claimed = metadata
-        .text("IDENTITY")
+    let claimed = given(&identity)
         .map(|text| {
             text.parse::<SpiffeId>()
                 .map_err(|error| invalid("metadata IDENTITY", text, format!("{error}")))
@@ -271,20 +284,9 @@ impl<'n> IdParts<'n> {
     }
 }
 
-/// A Node's metadata, of which only texts are of interest.
-struct Metadata<'n>(Option<&'n BTreeMap<String, Value>>);
-
-impl<'n> Metadata<'n> {
-    fn of(node: &'n Node) -> Self {
-        Self(node.metadata.as_ref().map(|metadata| &metadata.fields))
-    }
-
-    fn text(&self, key: &str) -> Option<&'n str> {
-        match self.0?.get(key)?.kind.as_ref()? {
-            Kind::StringValue(text) if !text.is_empty() => Some(text),
-            _ => None,
-        }
-    }
+/// What is not given is empty.
+fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]

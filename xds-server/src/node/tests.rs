@@ -5,7 +5,7 @@ use bowline_mesh::{
     Source, Spec, TrafficSettings, Workload,
 };
 use bowline_proto::envoy::config::core::v3::Extension;
-use prost_types::Struct;
+use prost_types::{ListValue, Struct, Value, value::Kind};
 
 use super::*;
 
@@ -159,6 +159,33 @@ fn a_node_that_is_not_understood_is_told_why() {
         let message = described(id, metadata);
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn a_value_that_is_no_text_is_refused_with_its_key_and_what_others_write_is_ignored() {
+    let with = |key: &str, kind: Kind| {
+        let mut node = node("x", &[("NAME", "vm-1")]);
+        let kind = Some(kind);
+        let fields = &mut node.metadata.as_mut().unwrap().fields;
+        fields.insert(key.to_owned(), Value { kind });
+        proxy(&node, None, &mesh())
+    };
+    let number = || Kind::NumberValue(5.0);
+    assert_eq!(
+        with("NETWORK", number()).unwrap_err().to_string(),
+        "node 'x': metadata NETWORK '5' is not a text"
+    );
+    let list = Kind::ListValue(ListValue {
+        values: vec![Value {
+            kind: Some(Kind::StringValue("10.0.0.1".to_owned())),
+        }],
+    });
+    assert_eq!(
+        with("INSTANCE_IPS", list).unwrap_err().to_string(),
+        "node 'x': metadata INSTANCE_IPS '[\"10.0.0.1\"]' is not a text"
+    );
+    assert!(with("LABELS", number()).is_ok());
+    assert_eq!(&*with("NAME", Kind::NullValue(0)).unwrap().name, "x");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use bowline_identity::SpiffeId;
 use bowline_mesh::{Capture, GatewayName, Hostname, Locality, Namespace, Network};
-use serde_json::{Map, Value, json};
+use bowline_proto::{bowline::node::v1::NodeMetadata, metadata};
+use serde_json::{Value, json};
 
 use crate::cli::sds;
 
@@ -164,39 +165,36 @@ impl Bootstrap {
             .first()
             .map(IpAddr::to_string)
             .unwrap_or_default();
-        let mut metadata = Map::new();
-        let mut set =
-            |key: &str, value: String| metadata.insert(key.to_owned(), Value::String(value));
-        set("NAME", name.clone());
-        set("NAMESPACE", namespace.to_string());
-        let kind = match &self.role {
-            ProxyRole::Sidecar(capture) => {
-                let capture = match capture {
-                    Capture::Explicit => "explicit",
-                    Capture::Transparent => "transparent",
-                };
-                set("BOWLINE_CAPTURE", capture.to_owned());
-                "sidecar"
-            }
-            ProxyRole::Gateway(gateway) => {
-                set("GATEWAY", format!("{}/{}", gateway.namespace, gateway.name));
-                "router"
-            }
+        let (kind, bowline_capture, gateway) = match &self.role {
+            ProxyRole::Sidecar(Capture::Explicit) => ("sidecar", "explicit", String::new()),
+            ProxyRole::Sidecar(Capture::Transparent) => ("sidecar", "transparent", String::new()),
+            ProxyRole::Gateway(gateway) => (
+                "router",
+                "",
+                format!("{}/{}", gateway.namespace, gateway.name),
+            ),
         };
-        if !self.addresses.is_empty() {
-            let addresses: Vec<_> = self.addresses.iter().map(IpAddr::to_string).collect();
-            set("INSTANCE_IPS", addresses.join(","));
-        }
-        if self.network != Network::default() {
-            set("NETWORK", self.network.to_string());
-        }
-        if let Some(identity) = &self.identity {
-            set("IDENTITY", identity.to_string());
-        }
+        let addresses: Vec<_> = self.addresses.iter().map(IpAddr::to_string).collect();
+        let metadata = NodeMetadata {
+            name: name.clone(),
+            namespace: namespace.to_string(),
+            instance_ips: addresses.join(","),
+            network: match self.network == Network::default() {
+                true => String::new(),
+                false => self.network.to_string(),
+            },
+            bowline_capture: bowline_capture.to_owned(),
+            gateway,
+            identity: self
+                .identity
+                .as_ref()
+                .map(SpiffeId::to_string)
+                .unwrap_or_default(),
+        };
         let mut node = json!({
             "id": format!("{kind}~{address}~{name}.{namespace}~{namespace}.svc.{domain}"),
             "cluster": format!("{name}.{namespace}"),
-            "metadata": metadata,
+            "metadata": metadata::entries(&metadata),
         });
         if self.locality != Locality::default()
             && let Some(node) = node.as_object_mut()

@@ -1,11 +1,14 @@
 use std::path::Path;
 
+use bowline_identity::{Claimed, PeerIdentity};
+use bowline_mesh::{Capture, HostLookup, MeshSettings, MeshStore, Proxy};
 use bowline_proto::envoy::config::bootstrap::v3::Bootstrap as EnvoyBootstrap;
 use bowline_proto::{Message, parse, type_url};
 use clap::Parser;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::node;
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -102,6 +105,59 @@ fn a_gateway_serves_the_gateway_of_its_name_unless_told_otherwise() {
         other["static_resources"]["clusters"][0]["type"],
         "STRICT_DNS"
     );
+}
+
+#[test]
+fn the_server_reads_what_the_bootstrap_says() {
+    let read = |line: &str| {
+        let any = parse::from_json(&type_url::<EnvoyBootstrap>(), checked(line, None)).unwrap();
+        let node = EnvoyBootstrap::decode(any.value).unwrap().node.unwrap();
+        node::proxy(&node, None, MeshStore::new(settings(), [], []).mesh()).unwrap()
+    };
+    let sidecar = read(
+        "--xds h:1 --role sidecar --name cart-1 --namespace shop --capture transparent --locality eu/eu-1/r7 --network vpc-1 \
+         --address 10.1.2.3 --address fd00::1 --identity spiffe://mesh.example/ns/shop/sa/cart",
+    );
+    let claimed = Claimed {
+        spiffe_id: Some("spiffe://mesh.example/ns/shop/sa/cart".parse().unwrap()),
+    };
+    let expected = Proxy {
+        id: "sidecar~10.1.2.3~cart-1.shop~shop.svc.cluster.local".into(),
+        role: bowline_mesh::Role::Sidecar(Capture::Transparent),
+        namespace: "shop".parse().unwrap(),
+        name: "cart-1".into(),
+        addresses: vec!["10.1.2.3".parse().unwrap(), "fd00::1".parse().unwrap()],
+        network: Some("vpc-1".parse().unwrap()),
+        locality: Some("eu/eu-1/r7".parse().unwrap()),
+        host_lookup: HostLookup::Available,
+        identity: PeerIdentity::Claimed(claimed),
+    };
+    assert_eq!(sidecar, expected);
+    let gateway = read("--xds h:1 --role gateway --name edge-1 --gateway shop/edge");
+    let expected = Proxy {
+        id: "router~~edge-1.default~default.svc.cluster.local".into(),
+        role: bowline_mesh::Role::Gateway(GatewayName {
+            namespace: "shop".parse().unwrap(),
+            name: "edge".into(),
+        }),
+        namespace: "default".parse().unwrap(),
+        name: "edge-1".into(),
+        addresses: Vec::new(),
+        network: None,
+        locality: None,
+        identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
+        ..expected
+    };
+    assert_eq!(gateway, expected);
+}
+
+fn settings() -> Arc<MeshSettings> {
+    let text = "mesh: {trust_domain: mesh.example}";
+    Arc::new(
+        Config::parse(Path::new("bowline.yaml"), text.as_bytes())
+            .unwrap()
+            .mesh,
+    )
 }
 
 #[test]
