@@ -1,9 +1,10 @@
 //! A Consul agent for tests: it speaks Consul's HTTP API as faithfully as an adapter can tell, and fails on demand.
 //!
-//! Reading order: `rows` (what is in a catalogue, as JSON), `catalogue` (its indexes), `query` (what a request asks for), `world` (the
-//! servers: what is answered), `answer` (blocking, faults), `listener` (connections). [`ConsulAgent`] is the handle that a test has,
+//! Reading order: `rows` (what is in a catalogue, as JSON), `catalogue` (its indexes), `query` (what a request asks for), `world` and `read`
+//! (the servers: what is answered), `answer` (blocking, faults), `listener` (connections). [`ConsulAgent`] is the handle that a test has,
 //! [`Instance`] what it registers, [`Datacenter`] where.
 
+mod access;
 mod agent;
 mod answer;
 mod catalogue;
@@ -12,17 +13,20 @@ mod fault;
 mod instance;
 mod listener;
 mod query;
+mod read;
+mod reply;
 mod rows;
 mod tls;
 mod world;
 
 pub use self::{
+    access::Grant,
     agent::{ConsulAgent, ConsulBuilder},
     answer::ConsulRequest,
-    datacenter::Datacenter,
+    datacenter::{Datacenter, Snapshot},
     fault::Fault,
     instance::Instance,
     rows::Health,
     tls::Pem,
-    world::{Edition, Grant, Leader, ServiceQueries},
+    world::{Edition, Leader, ServiceQueries},
 };

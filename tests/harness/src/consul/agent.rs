@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use tokio::task::JoinSet;
 
 use super::{
+    access::Grant,
     answer::{ConsulRequest, Shared},
     datacenter::{Datacenter, Servers},
     fault::Fault,
@@ -18,7 +19,7 @@ use super::{
     listener::{Endpoint, Listener},
     rows::Health,
     tls::{Authority, Clients, Pem},
-    world::{Edition, Grant, ServiceQueries, World},
+    world::{Edition, ServiceQueries, World},
 };
 
 /// `limits.http_max_conns_per_client` of an agent that was not told otherwise.
@@ -155,8 +156,7 @@ impl ConsulAgent {
         self.own().health(instance, health);
     }
 
-    /// Sets the Raft index of its own datacenter, as when a snapshot is restored: no index is above it afterwards, and everything
-    /// that waits is answered.
+    /// Sets the Raft index of its own datacenter, as a cluster has it that was set up anew ([`Datacenter::restore_index`]).
     pub fn restore_index(&self, index: u64) {
         self.own().restore_index(index);
     }

@@ -19,7 +19,9 @@ use super::{
     fault::{Fault, Faults},
     listener::Connections,
     query::Query,
-    world::{Reply, ServiceQueries, Step, World},
+    read::{Began, Step},
+    reply::Reply,
+    world::{ServiceQueries, World},
 };
 
 /// Consul waits up to this part of the wait longer, so that not all clients come back at once.
@@ -142,33 +144,28 @@ impl Shared {
         // Subscribed before the first look, so that no change in between is missed.
         let mut changes = self.servers.changes();
         let deadline = tokio::time::Instant::now() + self.jittered(query.wait);
-        let mut since = None;
+        let mut began: Option<Began> = None;
         let mut waiting = None;
         loop {
             let fault = self.faults.lock().take(&query.path);
             if let Some((status, text)) = fault.as_ref().and_then(Fault::answer) {
                 return Ok(whole(Reply::plain(status, text)));
             }
-            let step = self
-                .servers
-                .look(|world| world.read(&self.datacenter, self.service_queries, query, since));
-            let (restored, meanwhile) = match (fault, step) {
+            let step = self.servers.look(|world| {
+                let (own, how) = (&self.datacenter, self.service_queries);
+                world.read(own, how, query, began.as_ref())
+            });
+            let waits = match (fault, step) {
                 (Some(fault), step) => return faulty(fault, step.reply()).await,
                 (None, Step::Answered(reply)) => return Ok(whole(reply)),
-                (
-                    None,
-                    Step::Waiting {
-                        restored,
-                        meanwhile,
-                    },
-                ) => (restored, meanwhile),
+                (None, Step::Waiting(waits)) => waits,
             };
-            since.get_or_insert(restored);
             waiting.get_or_insert_with(|| Waiting::new(self, &query.path));
             let change = tokio::time::timeout_at(deadline, changes.changed());
             if change.await.is_err() {
-                return Ok(whole(meanwhile));
+                return Ok(whole(waits.meanwhile));
             }
+            began = Some(waits);
         }
     }
 

@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
+
 use super::rows::{
     CheckRow, Deregistration, Health, InstanceRow, NodeRow, Registration, ServiceRow,
 };
@@ -38,22 +40,19 @@ impl Tenancy {
 }
 
 /// A registration that Consul would refuse.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    MissingNode,
-    MissingService,
+    #[error("Must provide node")]
+    NodeUnnamed,
+    #[error("Must provide address if SkipNodeUpdate is not set")]
+    NoAddress,
+    #[error("Missing node registration")]
+    UnknownNode,
+    #[error("Unknown service ID '{service}' for check ID '{check}'")]
+    UnknownService { service: String, check: String },
 }
 
-impl Refusal {
-    pub(super) fn message(&self) -> &'static str {
-        match self {
-            Self::MissingNode => "Missing node registration",
-            Self::MissingService => "Missing service registration",
-        }
-    }
-}
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Catalogue {
     datacenter: String,
     raft: u64,
@@ -61,7 +60,7 @@ pub(super) struct Catalogue {
 }
 
 /// Everything of one tenancy: `(node, id)` is an instance's key, `(node, check)` a check's.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Tenant {
     nodes: BTreeMap<String, NodeRow>,
     services: BTreeMap<(String, String), ServiceRow>,
@@ -98,14 +97,19 @@ impl Catalogue {
         self.raft += 1;
     }
 
+    /// Later writes come after this one.
+    pub(super) fn advance(&mut self, raft: u64) {
+        self.raft = raft.max(self.raft) + 1;
+        for tenant in self.tenants.values_mut() {
+            tenant.view_indexes.clear();
+        }
+    }
+
     pub(super) fn register(
         &mut self,
         tenancy: &Tenancy,
         registration: &Registration,
     ) -> Result<(), Refusal> {
-        self.raft += 1;
-        let raft = self.raft;
-        let tenant = self.tenants.entry(tenancy.clone()).or_default();
         let Registration {
             node,
             service,
@@ -113,6 +117,15 @@ impl Catalogue {
             checks,
             skip_node_update,
         } = registration;
+        if node.node.is_empty() {
+            return Err(Refusal::NodeUnnamed);
+        }
+        if node.address.is_empty() && !skip_node_update {
+            return Err(Refusal::NoAddress);
+        }
+        self.raft += 1;
+        let raft = self.raft;
+        let tenant = self.tenants.entry(tenancy.clone()).or_default();
         if !(*skip_node_update && tenant.nodes.contains_key(&node.node)) {
             let node = NodeRow {
                 datacenter: self.datacenter.clone(),
@@ -290,6 +303,14 @@ impl Tenant {
         if service.id.is_empty() {
             service.id.clone_from(&service.service);
         }
+        // As Consul writes what was not said.
+        for (field, unsaid) in [
+            ("Mode", Value::from("")),
+            ("MeshGateway", json!({})),
+            ("Expose", json!({})),
+        ] {
+            service.proxy.entry(field).or_insert(unsaid);
+        }
         let key = (node.to_owned(), service.id.clone());
         if let Some(known) = self.services.get(&key) {
             service.create_index = known.create_index;
@@ -314,14 +335,19 @@ impl Tenant {
 
     fn ensure_check(&mut self, mut check: CheckRow, raft: u64) -> Result<(), Refusal> {
         if !self.nodes.contains_key(&check.node) {
-            return Err(Refusal::MissingNode);
+            return Err(Refusal::UnknownNode);
         }
         if check.check_id.is_empty() {
             check.check_id.clone_from(&check.name);
         }
         if !check.service_id.is_empty() {
             let key = (check.node.clone(), check.service_id.clone());
-            let service = self.services.get(&key).ok_or(Refusal::MissingService)?;
+            let Some(service) = self.services.get(&key) else {
+                return Err(Refusal::UnknownService {
+                    service: check.service_id,
+                    check: check.check_id,
+                });
+            };
             check.service_name.clone_from(&service.service);
             check.service_tags.clone_from(&service.tags);
         }
@@ -384,6 +410,7 @@ impl Tenant {
         };
         self.checks_index = raft;
         if check.service_id.is_empty() {
+            // Consul wakes nobody for this one, and has it in the next answer.
             self.services_index = raft;
         }
         self.touch_of_check(&check, raft);

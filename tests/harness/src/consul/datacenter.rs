@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
+    catalogue::Catalogue,
     instance::Instance,
     rows::{Deregistration, Health, Registration},
     world::{Leader, Site, World},
@@ -17,6 +18,10 @@ pub struct Datacenter {
     servers: Arc<Servers>,
     name: String,
 }
+
+/// What a datacenter had registered at some time.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Catalogue);
 
 /// The servers, which several agents may share.
 #[derive(Debug)]
@@ -115,7 +120,7 @@ impl Datacenter {
         self.remove(instance, &removal);
     }
 
-    /// Whether its servers have a leader.
+    /// How its servers are doing.
     pub fn leader(&self, leader: Leader) {
         self.change(|site| site.leader = leader);
     }
@@ -125,7 +130,25 @@ impl Datacenter {
         self.change(|site| site.last_contact = ago);
     }
 
-    /// Sets the Raft index, as when a snapshot is restored: no index is above it afterwards, and everything that waits is answered.
+    /// Takes a snapshot of what is registered.
+    pub fn snapshot(&self) -> Snapshot {
+        self.servers
+            .look(|world| Snapshot(world.site(&self.name).catalogue.clone()))
+    }
+
+    /// Restores a snapshot: content and indexes are those of then, and queries that wait are answered with what was before, unless they are
+    /// streamed.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        self.change(|site| {
+            let raft = site.catalogue.raft();
+            site.catalogue = snapshot.0.clone();
+            site.catalogue.advance(raft);
+            site.restored += 1;
+        });
+    }
+
+    /// Sets the Raft index, as a cluster has it that was set up anew with the same content: no index is above it afterwards, and queries that
+    /// wait are answered as for a restored snapshot.
     pub fn restore_index(&self, index: u64) {
         self.change(|site| {
             site.catalogue.restore_index(index);

@@ -30,8 +30,12 @@ use tokio_rustls::TlsAcceptor;
 /// What Go's HTTP/2 server allows on one connection.
 const STREAMS_MAX: u32 = 250;
 
-const TOO_MANY: &str = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: 69\r\nConnection: close\r\n\r\n\
-    Your IP is issuing too many concurrent connections, please wait a bit";
+/// What a client hears that has too many connections.
+const TOO_MANY: &str = "HTTP/1.1 429 Too Many Requests\r\n\
+    Content-Type: text/plain\r\n\
+    Content-Length: 81\r\n\
+    Connection: close\r\n\r\n\
+    Your IP is issuing too many concurrent connections, please rate limit your calls\n";
 
 /// Where an agent listens, and with what.
 #[derive(Debug, Clone)]
@@ -209,7 +213,7 @@ impl Accepting {
 
 /// Serves one connection to its end.
 async fn converse<S, B>(
-    mut stream: Box<dyn Stream>,
+    stream: Box<dyn Stream>,
     tls: Option<TlsAcceptor>,
     counted: Option<Counted>,
     service: S,
@@ -221,15 +225,17 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Some(_counted) = counted else {
-        // Also where TLS is expected, as Consul does it: the client sees a broken handshake.
-        stream.write_all(TOO_MANY.as_bytes()).await?;
-        return Ok(stream.shutdown().await?);
-    };
     let Some(tls) = tls else {
-        return serve_http1(stream, service).await;
+        return match counted {
+            Some(_counted) => serve_http1(stream, service).await,
+            None => refuse(stream).await,
+        };
     };
     let stream = tls.accept(stream).await?;
+    let Some(_counted) = counted else {
+        // In HTTP/1.1, even where the handshake has agreed on HTTP/2: that is what Consul does.
+        return refuse(stream).await;
+    };
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return serve_http1(stream, service).await;
     }
@@ -239,6 +245,11 @@ where
         .serve_connection(TokioIo::new(stream), service)
         .await
         .map_err(|error| anyhow!(error))
+}
+
+async fn refuse(mut stream: impl Stream) -> Result<()> {
+    stream.write_all(TOO_MANY.as_bytes()).await?;
+    Ok(stream.shutdown().await?)
 }
 
 /// Without HTTP/2: a plain port of Consul does not know it.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 pub(super) struct NodeRow {
     #[serde(rename = "ID", default)]
     pub(super) id: String,
+    #[serde(default)]
     pub(super) node: String,
     #[serde(default)]
     pub(super) address: String,

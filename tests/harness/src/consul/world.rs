@@ -1,26 +1,30 @@
-//! The servers behind the agents: datacenters, their leaders, and who may read what. No I/O.
+//! The servers behind the agents: datacenters, their leaders, what they are told. No I/O.
 
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{
+    access::Grant,
     catalogue::{Catalogue, Tenancy},
-    query::{Consistency, Query},
+    query::Query,
+    read::{Began, Read, Step},
+    reply::Reply,
     rows::{Deregistration, Registration},
 };
 
 const VERSION: &str = "1.21.4";
 
-/// Whether a datacenter's servers have a leader.
+/// How a datacenter's servers are doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leader {
-    /// There is one.
+    /// They have a leader.
     Known,
-    /// There is none: only `stale` reads are answered.
+    /// They have none: only `stale` reads are answered, and what waits goes on waiting.
     Lost,
+    /// None of them can be reached: agents answer from what was streamed to them, and nothing else.
+    Unreachable,
 }
 
 /// Which Consul it is.
@@ -35,55 +39,11 @@ pub enum Edition {
 /// How an agent answers blocking queries for a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceQueries {
-    /// From a materialised view that its servers stream into, as agents do since Consul 1.10.
+    /// From a view that its servers stream into, as agents do since Consul 1.10. It wakes for its own service only, says nothing of what
+    /// a token hides, and never mentions an error.
     Streaming,
     /// By asking the servers, as older agents do: a watch of a service that does not exist wakes whenever another one ceases to.
     Blocking,
-}
-
-/// What a token may read. Its rules are prefixes of names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    services: Vec<String>,
-    nodes: Vec<String>,
-}
-
-impl Grant {
-    /// Every service and every node.
-    pub fn everything() -> Self {
-        Self::services([""])
-    }
-
-    /// Services whose names begin with one of these, on every node.
-    pub fn services<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> Self {
-        Self {
-            services: prefixes.into_iter().map(str::to_owned).collect(),
-            nodes: vec![String::new()],
-        }
-    }
-
-    fn nothing() -> Self {
-        Self {
-            services: Vec::new(),
-            nodes: Vec::new(),
-        }
-    }
-
-    fn reads(&self, service: &str, node: &str) -> bool {
-        self.reads_service(service) && self.reads_node(node)
-    }
-
-    fn reads_service(&self, name: &str) -> bool {
-        self.services
-            .iter()
-            .any(|prefix| name.starts_with(prefix.as_str()))
-    }
-
-    fn reads_node(&self, name: &str) -> bool {
-        self.nodes
-            .iter()
-            .any(|prefix| name.starts_with(prefix.as_str()))
-    }
 }
 
 #[derive(Debug)]
@@ -100,51 +60,8 @@ pub(super) struct Site {
     pub(super) catalogue: Catalogue,
     pub(super) leader: Leader,
     pub(super) last_contact: Duration,
-    /// Counts restored snapshots: a query that began before one ends with it.
+    /// Counts restored snapshots: they end queries that wait.
     pub(super) restored: u64,
-}
-
-/// An answer before it is on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Bytes,
-}
-
-/// What a query has come to.
-#[derive(Debug)]
-pub(super) enum Step {
-    Answered(Reply),
-    /// It waits for another index; meanwhile this would be the answer.
-    Waiting {
-        restored: u64,
-        meanwhile: Reply,
-    },
-}
-
-/// What is asked for, of what is watched by index.
-enum Read<'a> {
-    Names,
-    Service(&'a str),
-    Checks(&'a str),
-}
-
-/// Rows as they are written, and whether the token hides others.
-struct Rows {
-    body: Bytes,
-    filtered: bool,
-}
-
-impl Step {
-    pub(super) fn reply(self) -> Reply {
-        match self {
-            Self::Answered(reply)
-            | Self::Waiting {
-                meanwhile: reply, ..
-            } => reply,
-        }
-    }
 }
 
 impl World {
@@ -162,122 +79,26 @@ impl World {
             .or_insert_with(|| Site::new(datacenter))
     }
 
-    /// What an agent in `own` answers to a read. `since` is the count of restored snapshots when the query began to wait.
+    /// What an agent in `own` answers to a read, which may have begun to wait before.
     pub(super) fn read(
         &mut self,
         own: &str,
         service_queries: ServiceQueries,
         query: &Query,
-        since: Option<u64>,
+        began: Option<&Began>,
     ) -> Step {
         let path = query.path.as_str();
-        let read = match path {
-            "/v1/agent/self" => return Step::Answered(self.agent_self(own, query)),
-            "/v1/status/leader" => return Step::Answered(self.status_leader(own)),
-            "/v1/catalog/datacenters" => {
-                let names: Vec<_> = self.sites.keys().collect();
-                return Step::Answered(Reply::json(&names));
-            }
-            "/v1/catalog/services" => Read::Names,
-            _ => match (
-                path.strip_prefix("/v1/health/service/"),
-                path.strip_prefix("/v1/health/state/"),
-            ) {
-                (Some(""), _) => return Step::Answered(Reply::bad("Missing service name")),
-                (_, Some("")) => return Step::Answered(Reply::bad("Missing check state")),
-                (Some(name), _) => Read::Service(name),
-                (None, Some(state)) => Read::Checks(state),
-                (None, None) => return Step::Answered(Reply::not_found(path)),
+        let mut reply = match path {
+            "/v1/agent/self" => self.agent_self(own, query),
+            "/v1/status/leader" => self.status_leader(own),
+            "/v1/catalog/datacenters" => Reply::json(&self.sites.keys().collect::<Vec<_>>()),
+            _ => match Read::of(path) {
+                Ok(read) => return self.watched(own, service_queries, query, &read, began),
+                Err(reply) => reply,
             },
         };
-        self.rows(own, service_queries, query, &read, since)
-            .unwrap_or_else(Step::Answered)
-    }
-
-    fn rows(
-        &mut self,
-        own: &str,
-        service_queries: ServiceQueries,
-        query: &Query,
-        read: &Read<'_>,
-        since: Option<u64>,
-    ) -> Result<Step, Reply> {
-        if let (Edition::Community, Some((parameter, feature))) = (self.edition, query.enterprise) {
-            return Err(Reply::bad(&format!(
-                "Invalid query parameter: \"{parameter}\" - {feature} are a Consul Enterprise feature"
-            )));
-        }
-        let grant = self.grant(query)?;
-        let datacenter = query.datacenter.as_deref().unwrap_or(own);
-        let site = self
-            .sites
-            .get_mut(datacenter)
-            .ok_or_else(|| Reply::failure("No path to datacenter"))?;
-        let stale = query.consistency == Consistency::Stale;
-        if !stale && site.leader == Leader::Lost {
-            return Err(Reply::failure("No cluster leader"));
-        }
-        let streamed = service_queries == ServiceQueries::Streaming
-            && query.index > 0
-            && matches!(read, Read::Service(_));
-        let catalogue = &mut site.catalogue;
-        let index = match read {
-            Read::Names => catalogue.names_index(&query.tenancy),
-            Read::Service(name) if streamed => catalogue.view_index(&query.tenancy, name),
-            Read::Service(name) => catalogue.service_index(&query.tenancy, name),
-            Read::Checks(_) => catalogue.checks_index(&query.tenancy),
-        };
-        let rows = read.rows(catalogue, query, grant.as_ref());
-        let mut headers = vec![
-            // A client that asks with 0 does not block: it would come back at once, for ever.
-            ("X-Consul-Index", index.max(1).to_string()),
-            (
-                "X-Consul-KnownLeader",
-                (site.leader == Leader::Known).to_string(),
-            ),
-            (
-                "X-Consul-LastContact",
-                match query.consistency {
-                    Consistency::Stale => site.last_contact.as_millis().to_string(),
-                    Consistency::Leader | Consistency::Consistent => "0".to_owned(),
-                },
-            ),
-            (
-                "X-Consul-Effective-Consistency",
-                query.consistency.name().to_owned(),
-            ),
-            (
-                "X-Consul-Query-Backend",
-                if streamed {
-                    "streaming"
-                } else {
-                    "blocking-query"
-                }
-                .to_owned(),
-            ),
-        ];
-        // Who shows no token is not told that something is hidden.
-        if rows.filtered && query.token.is_some() {
-            headers.push(("X-Consul-Results-Filtered-By-ACLs", "true".to_owned()));
-        }
-        if let Some(tokens) = &self.tokens {
-            let policy = if tokens.is_empty() { "allow" } else { "deny" };
-            headers.push(("X-Consul-Default-ACL-Policy", policy.to_owned()));
-        }
-        let reply = Reply {
-            headers,
-            ..Reply::written(rows.body)
-        };
-        let restored = site.restored;
-        let ended = since.is_some_and(|since| since != restored);
-        Ok(if query.index == 0 || index > query.index || ended {
-            Step::Answered(reply)
-        } else {
-            Step::Waiting {
-                restored,
-                meanwhile: reply,
-            }
-        })
+        self.sign(&mut reply);
+        Step::Answered(reply)
     }
 
     /// What an agent in `own` answers to a write.
@@ -288,11 +109,10 @@ impl World {
         method: &Method,
         body: &[u8],
     ) -> Reply {
-        if *method != Method::PUT {
-            return Reply::plain(
-                StatusCode::METHOD_NOT_ALLOWED,
-                &format!("method {method} not allowed"),
-            );
+        let known = ["/v1/catalog/register", "/v1/catalog/deregister"];
+        if *method != Method::PUT || !known.contains(&query.path.as_str()) {
+            let text = format!("method {method} not allowed");
+            return Reply::plain(StatusCode::METHOD_NOT_ALLOWED, &text);
         }
         match self.grant(query) {
             Ok(None) => {}
@@ -302,13 +122,38 @@ impl World {
         }
         let written = match query.path.as_str() {
             "/v1/catalog/register" => self.register(own, query, body),
-            "/v1/catalog/deregister" => self.deregister(own, query, body),
-            path => return Reply::not_found(path),
+            _ => self.deregister(own, query, body),
         };
         match written {
             Ok(()) => Reply::json(&true),
             Err(reply) => reply,
         }
+    }
+
+    /// What the query's token may read; `None` is everything, as there are no ACLs.
+    pub(super) fn grant(&self, query: &Query) -> Result<Option<Grant>, Reply> {
+        let Some(tokens) = &self.tokens else {
+            return Ok(None);
+        };
+        match &query.token {
+            None => Ok(Some(Grant::nothing())),
+            Some(token) => match tokens.get(token) {
+                Some(grant) => Ok(Some(grant.clone())),
+                None => Err(Reply::denied("ACL not found")),
+            },
+        }
+    }
+
+    /// What every good answer says.
+    pub(super) fn sign(&self, reply: &mut Reply) {
+        let policy = if self.tokens.is_some() {
+            "deny"
+        } else {
+            "allow"
+        };
+        reply
+            .headers
+            .push(("X-Consul-Default-ACL-Policy", policy.to_owned()));
     }
 
     fn register(&mut self, own: &str, query: &Query, body: &[u8]) -> Result<(), Reply> {
@@ -330,7 +175,7 @@ impl World {
         .unwrap_or(own);
         self.reachable(datacenter)?
             .register(&tenancy, &registration)
-            .map_err(|refusal| Reply::failure(refusal.message()))
+            .map_err(|refusal| Reply::failure(&refusal.to_string()))
     }
 
     fn deregister(&mut self, own: &str, query: &Query, body: &[u8]) -> Result<(), Reply> {
@@ -353,21 +198,7 @@ impl World {
             .ok_or_else(|| Reply::failure("No path to datacenter"))?;
         match site.leader {
             Leader::Known => Ok(&mut site.catalogue),
-            Leader::Lost => Err(Reply::failure("No cluster leader")),
-        }
-    }
-
-    /// What the query's token may read; `None` is everything, as there are no ACLs.
-    fn grant(&self, query: &Query) -> Result<Option<Grant>, Reply> {
-        let Some(tokens) = &self.tokens else {
-            return Ok(None);
-        };
-        match &query.token {
-            None => Ok(Some(Grant::nothing())),
-            Some(token) => match tokens.get(token) {
-                Some(grant) => Ok(Some(grant.clone())),
-                None => Err(Reply::denied("ACL not found")),
-            },
+            Leader::Lost | Leader::Unreachable => Err(Reply::failure("No cluster leader")),
         }
     }
 
@@ -375,7 +206,11 @@ impl World {
         match self.grant(query) {
             Ok(None) => {}
             Ok(Some(grant)) if grant.reads_node("agent") => {}
-            Ok(Some(_)) => return Reply::denied("Permission denied"),
+            Ok(Some(_)) => {
+                return Reply::denied(
+                    "Permission denied: lacks permission 'agent:read' on \"agent\"",
+                );
+            }
             Err(reply) => return reply,
         }
         let version = match self.edition {
@@ -415,91 +250,4 @@ impl Site {
             restored: 0,
         }
     }
-}
-
-impl Read<'_> {
-    fn rows(&self, catalogue: &Catalogue, query: &Query, grant: Option<&Grant>) -> Rows {
-        let filtered = Cell::new(false);
-        let readable = |allowed: &dyn Fn(&Grant) -> bool| {
-            let readable = grant.is_none_or(allowed);
-            filtered.set(filtered.get() | !readable);
-            readable
-        };
-        let tenancy = &query.tenancy;
-        let body = match self {
-            Read::Names => written(&catalogue.names(tenancy, |service, node| {
-                readable(&|grant| grant.reads(&service.service, node))
-            })),
-            Read::Service(name) => {
-                let mut instances = catalogue.instances(tenancy, name);
-                instances.retain(|row| {
-                    readable(&|grant| grant.reads(&row.service.service, &row.node.node))
-                });
-                instances.retain(|row| !query.passing || row.passes());
-                written(&instances)
-            }
-            Read::Checks(state) => {
-                let checks: Vec<_> = catalogue
-                    .checks(tenancy)
-                    .filter(|check| *state == "any" || check.status.name() == *state)
-                    .filter(|check| {
-                        readable(&|grant| match check.service_name.as_str() {
-                            "" => grant.reads_node(&check.node),
-                            service => grant.reads(service, &check.node),
-                        })
-                    })
-                    .collect();
-                written(&checks)
-            }
-        };
-        Rows {
-            body,
-            filtered: filtered.get(),
-        }
-    }
-}
-
-impl Reply {
-    pub(super) fn plain(status: StatusCode, text: &str) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Bytes::copy_from_slice(text.as_bytes()),
-        }
-    }
-
-    pub(super) fn bad(text: &str) -> Self {
-        Self::plain(StatusCode::BAD_REQUEST, text)
-    }
-
-    fn denied(text: &str) -> Self {
-        Self::plain(StatusCode::FORBIDDEN, text)
-    }
-
-    fn failure(text: &str) -> Self {
-        Self::plain(StatusCode::INTERNAL_SERVER_ERROR, text)
-    }
-
-    fn not_found(path: &str) -> Self {
-        Self::plain(
-            StatusCode::NOT_FOUND,
-            &format!("Invalid URL path: not a recognized HTTP API endpoint: {path}"),
-        )
-    }
-
-    fn json(value: &impl serde::Serialize) -> Self {
-        Self::written(written(value))
-    }
-
-    fn written(body: Bytes) -> Self {
-        Self {
-            status: StatusCode::OK,
-            headers: Vec::new(),
-            body,
-        }
-    }
-}
-
-fn written(value: &impl serde::Serialize) -> Bytes {
-    Bytes::from(serde_json::to_vec(value).expect("rows have string keys only, so they are JSON"))
 }

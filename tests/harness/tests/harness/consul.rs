@@ -44,12 +44,21 @@ struct Watch(JoinSet<Answer>);
 
 impl Watch {
     async fn start(agent: &ConsulAgent, path: &str, index: u64) -> Self {
+        Self::start_with(agent, path, index, ("x-test", "yes")).await
+    }
+
+    async fn start_with(
+        agent: &ConsulAgent,
+        path: &str,
+        index: u64,
+        header: (&'static str, &'static str),
+    ) -> Self {
         let before = agent.waiting(path);
         let uri = format!("{path}?index={index}&wait=10m");
         let address = agent.address().expect("it listens on a port");
         let mut running = JoinSet::new();
         running.spawn(async move {
-            let request = Request::get(address, "consul", &uri);
+            let request = Request::get(address, "consul", &uri).header(header.0, header.1);
             request.send().await.expect("an agent answers")
         });
         eventually("the query waits", async || {
@@ -213,16 +222,103 @@ async fn the_names_wake_for_any_instance_but_not_for_checks() {
 }
 
 #[tokio::test]
-async fn a_restored_snapshot_answers_what_waits_and_goes_backwards() {
+async fn a_restored_snapshot_ends_waits_with_what_was_before_unless_they_are_streamed() {
     let agent = ConsulAgent::start().await.unwrap();
-    for number in 1..9 {
-        agent.register(&web(number));
-    }
-    let high = index(&get(&agent, WEB).await);
-    let watch = Watch::start(&agent, NAMES, high).await;
+    agent.register(&web(1));
+    let snapshot = agent.own().snapshot();
+    agent.register(&web(2));
+    let high = index(&get(&agent, NAMES).await);
+    let service = index(&get(&agent, WEB).await);
+    let names = Watch::start(&agent, NAMES, high).await;
+    let streamed = Watch::start(&agent, WEB, service).await;
+
+    agent.own().restore(&snapshot);
+
+    assert_eq!(index(&names.end().await), high);
+    let restored = get(&agent, WEB).await;
+    assert!(index(&restored) < service);
+    assert_eq!(body(&restored).as_array().unwrap().len(), 1);
+    assert_eq!(agent.waiting(WEB), 1);
+    agent.register(&web(3));
+    assert!(index(&streamed.end().await) > service);
+
     agent.restore_index(3);
-    assert_eq!(index(&watch.end().await), 3);
     assert_eq!(index(&get(&agent, WEB).await), 3);
+}
+
+#[tokio::test]
+async fn streamed_answers_say_nothing_of_errors() {
+    let agent = ConsulAgent::start().await.unwrap();
+    agent.register(&web(1));
+    agent.grant("other", Grant::services(["cart"]));
+    let cases = [
+        ("unknown", "", Some("1"), None),
+        ("other", "&dc=nowhere", Some("1"), None),
+        ("other", "", None, Some("true")),
+    ];
+    for (token, more, streamed_index, filtered) in cases {
+        let ask = async |parameters: &str| {
+            let path = format!("{WEB}?wait=20ms{parameters}{more}");
+            Request::get(agent.address().unwrap(), "consul", &path)
+                .header("x-consul-token", token)
+                .send()
+                .await
+                .unwrap()
+        };
+        let streamed = ask("&index=2").await;
+        assert_eq!(streamed.status, StatusCode::OK, "{token}{more}");
+        assert_eq!(body(&streamed), json!([]));
+        assert_eq!(header(&streamed, "x-consul-results-filtered-by-acls"), None);
+        assert_eq!(header(&streamed, "x-consul-knownleader"), Some("false"));
+        let plain = ask("").await;
+        match streamed_index {
+            Some(index) => {
+                assert_eq!(header(&streamed, "x-consul-index"), Some(index));
+                assert!(!plain.status.is_success());
+            }
+            None => assert_eq!(
+                header(&plain, "x-consul-results-filtered-by-acls"),
+                filtered
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_streams_and_lets_other_waits_go_on() {
+    let agent = ConsulAgent::start().await.unwrap();
+    agent.register(&web(1));
+    agent.require_tokens();
+    let nobody = get(&agent, NAMES).await;
+    let first = index(&nobody);
+    assert_eq!(header(&nobody, "x-consul-default-acl-policy"), Some("deny"));
+    agent.grant("secret", Grant::everything());
+    let watch = |path: &'static str| {
+        let token = ("x-consul-token", "secret");
+        Watch::start_with(&agent, path, first, token)
+    };
+    let (service, names) = (watch(WEB).await, watch(NAMES).await);
+    agent.revoke("secret");
+    assert_eq!(service.end().await.status, StatusCode::FORBIDDEN);
+    assert_eq!(agent.waiting(NAMES), 1);
+    agent.register(&web(2));
+    assert_eq!(body(&names.end().await), json!({"web": []}));
+}
+
+#[tokio::test]
+async fn without_servers_streams_end_and_new_ones_have_the_old_content() {
+    let agent = ConsulAgent::start().await.unwrap();
+    agent.register(&web(1));
+    let first = index(&get(&agent, WEB).await);
+    let watch = Watch::start(&agent, WEB, first).await;
+    agent.own().leader(Leader::Unreachable);
+    assert_eq!(watch.end().await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let old = get(&agent, &format!("{WEB}?index=1")).await;
+    assert_eq!(body(&old)[0]["Service"]["ID"], "web-1");
+    for path in [WEB, NAMES] {
+        let answer = get(&agent, &format!("{path}?stale")).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }
 
 #[tokio::test]
@@ -254,7 +350,7 @@ async fn maintenance_is_a_critical_check() {
 }
 
 #[tokio::test]
-async fn tokens_decide_what_is_seen() {
+async fn tokens_decide_what_is_seen_in_reads_without_an_index() {
     let agent = ConsulAgent::start().await.unwrap();
     agent.register(&web(1));
     agent.register(&Instance::new("cart", "cart-1", "10.0.1.1", 80));
@@ -440,14 +536,18 @@ async fn it_is_written_to_over_http() {
     assert_eq!(put(register, node).await.status, StatusCode::OK);
     assert_eq!(body(&get(&agent, WEB).await)[0]["Service"]["ID"], "web");
     assert_eq!(
-        put(register, json!({})).await.status,
-        StatusCode::BAD_REQUEST
+        &put(register, json!({})).await.body[..],
+        b"Must provide node"
+    );
+    assert_eq!(
+        put(NAMES, json!({})).await.status,
+        StatusCode::METHOD_NOT_ALLOWED
     );
     let check =
         json!({"Node": "n1", "Address": "10.0.0.1", "Check": {"ServiceID": "x", "CheckID": "c"}});
     assert_eq!(
         &put(register, check).await.body[..],
-        b"Missing service registration"
+        b"Unknown service ID 'x' for check ID 'c'"
     );
     let removal = json!({"Node": "n1", "ServiceID": "web"});
     put("/v1/catalog/deregister", removal).await;
