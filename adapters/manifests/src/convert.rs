@@ -76,7 +76,7 @@ pub(crate) fn object_key(name: &ManifestName, settings: &RegistrySettings) -> Op
 }
 
 /// The objects that a manifest may become, whatever it says.
-pub(crate) fn object_keys(name: &ManifestName, settings: &RegistrySettings) -> Vec<ObjectKey> {
+pub fn object_keys(name: &ManifestName, settings: &RegistrySettings) -> Vec<ObjectKey> {
     let Some(key) = object_key(name, settings) else {
         return Vec::new();
     };

@@ -24,7 +24,6 @@ use crate::{
 /// Fields that mean nothing here.
 pub(crate) const IGNORED: &[&str] = &[
     "endpoints[].hostname",
-    "endpoints[].nodeName",
     "endpoints[].hints",
     "endpoints[].deprecatedTopology",
     "endpoints[].targetRef.apiVersion",
@@ -65,6 +64,7 @@ struct Endpoint {
     addresses: Vec<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     conditions: Conditions,
+    node_name: Option<Arc<str>>,
     zone: Option<String>,
     target_ref: Option<TargetRef>,
 }
@@ -93,6 +93,44 @@ struct EndpointPort {
     protocol: Option<Transport>,
 }
 
+impl EndpointSlice {
+    /// The service that it belongs to, in its own namespace.
+    pub fn service_name(&self) -> Option<&Arc<str>> {
+        self.metadata.labels.get(SERVICE_LABEL)
+    }
+
+    /// The pods that it points to, by namespace (its own where not given) and name.
+    pub fn pods(&self) -> impl Iterator<Item = (Option<&str>, &Arc<str>)> {
+        self.endpoints.iter().filter_map(Endpoint::pod)
+    }
+
+    /// Whether an endpoint runs on a node.
+    pub fn uses_node(&self, node: &str) -> bool {
+        let mut nodes = self
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.node_name.as_deref());
+        nodes.any(|name| name == Some(node))
+    }
+
+    /// Names and numbers of its TCP ports.
+    pub fn tcp_ports(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.ports.iter().filter_map(|port| {
+            let is_tcp = port.protocol.unwrap_or_default() == Transport::Tcp;
+            let number = port.port.filter(|number| is_tcp && *number != 0)?;
+            Some((port.name.as_deref().unwrap_or_default(), number))
+        })
+    }
+}
+
+impl Endpoint {
+    fn pod(&self) -> Option<(Option<&str>, &Arc<str>)> {
+        let target = self.target_ref.as_ref()?;
+        (target.kind.as_deref() == Some("Pod"))
+            .then_some((target.namespace.as_deref(), target.name.as_ref()?))
+    }
+}
+
 impl Conditions {
     fn health(self) -> Health {
         let ready = self.ready.unwrap_or(true);
@@ -112,7 +150,7 @@ pub(crate) fn objects(
 ) -> Vec<Object> {
     let labels = Field::root("metadata");
     let labels = labels.key("labels");
-    let Some(service) = slice.metadata.labels.get(SERVICE_LABEL) else {
+    let Some(service) = slice.service_name() else {
         report.warning(
             Code::UnresolvedReference,
             &labels,
@@ -137,7 +175,7 @@ pub(crate) fn objects(
         endpoints.push(MeshEndpoint {
             address,
             ports: ports.clone(),
-            locality: locality(endpoint, &pod, scope),
+            locality: locality(endpoint, scope),
             network: scope.context.settings.network.clone(),
             labels: pod.labels,
             weight: 1,
@@ -241,25 +279,17 @@ fn address(
 }
 
 fn pod<'a>(endpoint: &Endpoint, scope: &Scope<'a>) -> Option<&'a PodFacts> {
-    let target = endpoint.target_ref.as_ref()?;
-    if target.kind.as_deref() != Some("Pod") {
-        return None;
-    }
-    let namespace = match target.namespace.as_deref() {
-        Some(namespace) => namespace.parse().ok()?,
-        None => scope.namespace.clone(),
-    };
-    scope
-        .context
-        .references
-        .pods
-        .get(&(namespace, target.name.clone()?))
+    let (namespace, name) = endpoint.pod()?;
+    let namespace = namespace.unwrap_or(scope.namespace.as_str());
+    scope.context.references.pod(namespace, name)
 }
 
-/// The pod's, where its node says so; otherwise the slice's zone in the registry's region.
-fn locality(endpoint: &Endpoint, pod: &PodFacts, scope: &Scope<'_>) -> Locality {
+/// The node's, where it says so; otherwise the slice's zone in the registry's region.
+fn locality(endpoint: &Endpoint, scope: &Scope<'_>) -> Locality {
     let default = &scope.context.settings.locality;
-    match (&pod.locality, endpoint.zone.as_deref()) {
+    let node = endpoint.node_name.as_deref();
+    let node = node.and_then(|node| scope.context.references.node(node));
+    match (node, endpoint.zone.as_deref()) {
         (Some(locality), _) => locality.clone(),
         (None, Some(zone)) if *zone != *default.zone => Locality::new(&default.region, zone, ""),
         (None, _) => default.clone(),

@@ -154,7 +154,7 @@ fn entry(
         Ok((manifest, unknown)) => {
             let unknown = unknown.into_iter();
             let problems: Vec<_> = unknown
-                .filter(|field| !is_known(kind, &field.path))
+                .filter(|field| !kind.is_known_field(&field.path))
                 .map(wrong_field)
                 .collect();
             (problems.is_empty().then(|| Arc::new(manifest)), problems)
@@ -282,24 +282,4 @@ fn name(
             "give it a name and namespace that Kubernetes accepts",
         )
     })
-}
-
-/// Whether a field that no type has is known all the same: what every object has, or what means nothing here.
-fn is_known(kind: ManifestKind, path: &str) -> bool {
-    let everywhere = ["apiVersion", "kind", "status"];
-    let path = without_indexes(path);
-    everywhere.contains(&path.as_str())
-        || path.starts_with("metadata.")
-        || kind.ignored_fields().contains(&path.as_str())
-}
-
-/// `ports[3].name` as `ports[].name`.
-fn without_indexes(path: &str) -> String {
-    let mut parts = path.split('[');
-    let mut result = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        result.push_str("[]");
-        result.push_str(part.split_once(']').map_or(part, |(_, after)| after));
-    }
-    result
 }

@@ -13,6 +13,7 @@ use crate::{
     gateway::{self, Gateway},
     gateway_class::{self, GatewayClass},
     http_route::{self, HttpRoute},
+    json::{self, JsonError},
     namespace::{self, Namespace},
     reference_grant::{self, ReferenceGrant},
     report::Report,
@@ -85,6 +86,11 @@ macro_rules! kinds {
             pub(crate) fn decode(self, node: &Node) -> Result<(Manifest, Vec<DecodeError>), DecodeError> {
                 match self { $(Self::$kind => decode::<$kind>(node),)* }
             }
+
+            /// As [`ManifestKind::decode`], of JSON.
+            pub(crate) fn decode_json(self, text: &str) -> Result<(Manifest, Vec<String>), JsonError> {
+                match self { $(Self::$kind => json::decode::<$kind>(self, text),)* }
+            }
         }
 
         impl Manifest {
@@ -127,6 +133,34 @@ impl ManifestKind {
             group => format!("{group}/{version}"),
         }
     }
+}
+
+impl ManifestKind {
+    /// Whether every cluster has it; the others are installed as CustomResourceDefinitions, which may come and go.
+    pub fn is_built_in(self) -> bool {
+        matches!(self.group(), CORE | DISCOVERY)
+    }
+
+    /// Whether a field that no type has is known all the same: what every object has, or what means nothing here.
+    pub(crate) fn is_known_field(self, path: &str) -> bool {
+        let everywhere = ["apiVersion", "kind", "status"];
+        everywhere.contains(&path)
+            || path.starts_with("metadata.")
+            || self
+                .ignored_fields()
+                .contains(&without_indexes(path).as_str())
+    }
+}
+
+/// `ports[3].name` as `ports[].name`.
+fn without_indexes(path: &str) -> String {
+    let mut parts = path.split('[');
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        result.push_str("[]");
+        result.push_str(part.split_once(']').map_or(part, |(_, after)| after));
+    }
+    result
 }
 
 impl fmt::Display for ManifestKind {

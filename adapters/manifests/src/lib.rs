@@ -4,9 +4,10 @@
 //! ([`Manifest`]); [`convert`](convert()) turns each into objects of the mesh and Problems, knowing of other objects only what
 //! [`References`] says. A field that is valid but not honoured is a Problem, never silence.
 //!
-//! Reading order: [`ManifestKind`] (the closed list), [`convert`](convert()), one kind's file, and for files: `file` (one file's
-//! objects), [`read`](read()) (what changed), [`Manifests`] (watching).
+//! Reading order: [`ManifestKind`] (the closed list), [`convert`](convert()), one kind's file, for API servers
+//! [`ApiObject`], and for files: `file` (one file's objects), [`read`](read()) (what changed), [`Manifests`] (watching).
 
+mod api_object;
 mod backend;
 mod convert;
 mod endpoint_slice;
@@ -17,6 +18,7 @@ mod gateway_class;
 mod header;
 mod hostname;
 mod http_route;
+mod json;
 mod kind;
 mod matching;
 mod metadata;
@@ -33,7 +35,8 @@ mod tcp_route;
 mod tls_route;
 mod watch;
 
-pub use convert::{Context, Converted, convert};
+pub use api_object::ApiObject;
+pub use convert::{Context, Converted, convert, object_keys};
 pub use endpoint_slice::EndpointSlice;
 pub use gateway::Gateway;
 pub use gateway_class::GatewayClass;

@@ -1,6 +1,9 @@
 //! What the conversion of one object must know of others.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
 
 use bowline_identity::SpiffeId;
 use bowline_mesh::{GatewayName, Labels, Locality, Namespace};
@@ -28,8 +31,10 @@ pub struct References {
     /// The class of each Gateway.
     gateways: BTreeMap<GatewayName, Arc<str>>,
     grants: BTreeMap<GatewayName, ReferenceGrant>,
-    /// What is known of the pods that EndpointSlices point to, by namespace and name. Only registries that see pods fill it.
-    pub pods: BTreeMap<(Namespace, Arc<str>), PodFacts>,
+    /// Pods by namespace and name. Only registries that see pods fill it.
+    pods: BTreeMap<Namespace, BTreeMap<Arc<str>, PodFacts>>,
+    /// Where nodes stand, by name. Only registries that see nodes fill it.
+    nodes: BTreeMap<Arc<str>, Locality>,
 }
 
 /// What an endpoint has from its pod.
@@ -39,8 +44,6 @@ pub struct PodFacts {
     pub labels: Labels,
     /// Who it is.
     pub identity: Option<SpiffeId>,
-    /// Where it runs, where its node says so.
-    pub locality: Option<Locality>,
 }
 
 /// A reference from one object to another.
@@ -54,61 +57,96 @@ pub(crate) struct Reference<'a> {
 }
 
 impl References {
-    /// Notes what a new or changed object says that matters to others.
-    pub fn insert(&mut self, name: &ManifestName, manifest: &Manifest) {
-        if let Some(namespace) = &name.namespace {
-            self.namespace_labels(namespace);
-        }
-        match manifest {
-            Manifest::Namespace(object) => {
-                if let Ok(namespace) = name.name.parse() {
-                    let labels = self.namespace_labels(&namespace);
-                    labels.extend(object.metadata.labels.clone());
-                }
+    /// Notes what a new or changed object says that matters to others. Says whether others may mean something else now.
+    pub fn insert(&mut self, name: &ManifestName, manifest: &Manifest) -> bool {
+        let is_new_namespace = match &name.namespace {
+            Some(namespace) if !self.namespaces.contains_key(namespace) => {
+                self.namespace_labels(namespace);
+                true
             }
+            Some(_) | None => false,
+        };
+        let is_different = match manifest {
+            Manifest::Namespace(object) => match name.name.parse() {
+                Ok(namespace) => {
+                    let mut labels = object.metadata.labels.clone();
+                    labels.insert(NAMESPACE_NAME_LABEL.into(), name.name.clone());
+                    replaced(&mut self.namespaces, namespace, labels)
+                }
+                Err(_) => false,
+            },
             Manifest::GatewayClass(class) => {
                 let controller = class.controller().into();
-                self.classes.insert(name.name.clone(), controller);
+                replaced(&mut self.classes, name.name.clone(), controller)
             }
-            Manifest::Gateway(gateway) => {
-                if let Some(key) = namespaced(name) {
-                    self.gateways.insert(key, gateway.class().into());
-                }
-            }
+            Manifest::Gateway(gateway) => namespaced(name)
+                .is_some_and(|key| replaced(&mut self.gateways, key, gateway.class().into())),
             Manifest::ReferenceGrant(grant) => {
-                if let Some(key) = namespaced(name) {
-                    self.grants.insert(key, grant.clone());
-                }
+                namespaced(name).is_some_and(|key| replaced(&mut self.grants, key, grant.clone()))
             }
             Manifest::Service(_)
             | Manifest::EndpointSlice(_)
             | Manifest::HttpRoute(_)
             | Manifest::TlsRoute(_)
-            | Manifest::TcpRoute(_) => {}
-        }
+            | Manifest::TcpRoute(_) => false,
+        };
+        is_new_namespace || is_different
     }
 
-    /// Forgets what an object said.
-    pub fn remove(&mut self, name: &ManifestName) {
+    /// Forgets what an object said. Says whether others may mean something else now.
+    pub fn remove(&mut self, name: &ManifestName) -> bool {
         match name.kind {
-            ManifestKind::Namespace => {
-                self.namespaces.remove(&*name.name);
-            }
-            ManifestKind::GatewayClass => {
-                self.classes.remove(&name.name);
-            }
+            ManifestKind::Namespace => self.namespaces.remove(&*name.name).is_some(),
+            ManifestKind::GatewayClass => self.classes.remove(&name.name).is_some(),
             ManifestKind::Gateway => {
-                namespaced(name).and_then(|key| self.gateways.remove(&key));
+                namespaced(name).is_some_and(|key| self.gateways.remove(&key).is_some())
             }
             ManifestKind::ReferenceGrant => {
-                namespaced(name).and_then(|key| self.grants.remove(&key));
+                namespaced(name).is_some_and(|key| self.grants.remove(&key).is_some())
             }
             ManifestKind::Service
             | ManifestKind::EndpointSlice
             | ManifestKind::HttpRoute
             | ManifestKind::TlsRoute
-            | ManifestKind::TcpRoute => {}
+            | ManifestKind::TcpRoute => false,
         }
+    }
+
+    /// Notes what is known of a pod; `None` forgets it.
+    pub fn note_pod(&mut self, namespace: &Namespace, name: &Arc<str>, facts: Option<PodFacts>) {
+        match facts {
+            Some(facts) => {
+                let pods = self.pods.entry(namespace.clone()).or_default();
+                pods.insert(name.clone(), facts);
+            }
+            None => {
+                let Some(pods) = self.pods.get_mut(namespace) else {
+                    return;
+                };
+                pods.remove(name);
+                if pods.is_empty() {
+                    self.pods.remove(namespace);
+                }
+            }
+        }
+    }
+
+    /// Notes where a node stands; `None` forgets it.
+    pub fn note_node(&mut self, name: &Arc<str>, locality: Option<Locality>) {
+        match locality {
+            Some(locality) => self.nodes.insert(name.clone(), locality),
+            None => self.nodes.remove(name),
+        };
+    }
+
+    /// What is known of a pod.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&PodFacts> {
+        self.pods.get(namespace)?.get(name)
+    }
+
+    /// Where a node stands, if it says so.
+    pub fn node(&self, name: &str) -> Option<&Locality> {
+        self.nodes.get(name)
     }
 
     /// Every namespace has its own name as a label, also one whose object has not been seen.
@@ -149,6 +187,21 @@ impl References {
             || self.grants.iter().any(|(key, grant)| {
                 key.namespace == *reference.to_namespace && grant.allows(reference)
             })
+    }
+}
+
+/// Puts a value in, and says whether it is another than before.
+fn replaced<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    match map.entry(key) {
+        btree_map::Entry::Vacant(vacant) => {
+            vacant.insert(value);
+            true
+        }
+        btree_map::Entry::Occupied(occupied) if *occupied.get() == value => false,
+        btree_map::Entry::Occupied(mut occupied) => {
+            occupied.insert(value);
+            true
+        }
     }
 }
 

@@ -35,7 +35,7 @@ fn endpoints_have_labels_identity_and_locality_of_their_pods() {
         "metadata": {"name": "s", "namespace": "shop", "labels": {"kubernetes.io/service-name": "cart"}},
         "addressType": "IPv4",
         "endpoints": [
-            {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "cart-1"}},
+            {"addresses": ["10.0.0.1"], "nodeName": "node-1", "zone": "b", "targetRef": {"kind": "Pod", "name": "cart-1"}},
             {"addresses": ["10.0.0.2"], "zone": "b", "targetRef": {"kind": "Pod", "name": "cart-2"}},
         ],
         "ports": null,
@@ -50,11 +50,13 @@ fn endpoints_have_labels_identity_and_locality_of_their_pods() {
     let facts = PodFacts {
         labels: [("version".into(), "v1".into())].into(),
         identity: Some(identity.clone()),
-        locality: Some(Locality::new("eu", "a", "")),
     };
-    references
-        .pods
-        .insert(("shop".parse().unwrap(), "cart-1".into()), facts.clone());
+    references.note_pod(
+        &"shop".parse().unwrap(),
+        &"cart-1".into(),
+        Some(facts.clone()),
+    );
+    references.note_node(&"node-1".into(), Some(Locality::new("eu", "a", "")));
     let Spec::Endpoints(group) = spec(&slice, &references) else {
         panic!("a slice becomes endpoints")
     };

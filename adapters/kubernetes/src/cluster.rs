@@ -1,0 +1,148 @@
+//! The registry: all kinds of one cluster.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bowline_mesh::{Change, Namespace, Object, RegistryEvent, RegistrySettings};
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, yield_now},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Access, ClusterState, Facts, Pace, Watched,
+    access::Clients,
+    api::{self, ApiError},
+    watcher::{Listed, Watcher},
+};
+
+/// Room for what watches say. When it is full they wait, and so does the API server.
+const NEWS_MAX: usize = 256;
+/// How long what changed waits for the rest of a cluster that is being read again. News begin it anew.
+const RECOVERY: Duration = Duration::from_secs(2);
+/// Objects that are converted before others on the same thread may do something.
+const CONVERTED_AT_ONCE: usize = 256;
+
+/// A Kubernetes cluster.
+#[derive(Debug, Clone)]
+pub struct Kubernetes {
+    /// The registry's place in the mesh.
+    pub settings: RegistrySettings,
+    /// How its API server is reached.
+    pub access: Access,
+    /// What is watched besides services and routes.
+    pub facts: Facts,
+    /// Namespaces whose services and pods are left out: those of the cluster itself.
+    pub ignored_namespaces: BTreeSet<Namespace>,
+    /// What the mesh last had from it before the start. What cannot be taken now stays as it is there.
+    pub last_good: Vec<Object>,
+    /// How soon things are tried again.
+    pub pace: Pace,
+}
+
+impl Kubernetes {
+    /// Reads everything once, without watching it.
+    pub async fn load(self) -> RegistryEvent {
+        let mut state = self.state();
+        let registry = self.settings.id.clone();
+        if let Err(error) = load(&self, &mut state).await {
+            return RegistryEvent {
+                registry,
+                change: Change::Failing { error },
+                problems: Vec::new(),
+            };
+        }
+        while state.settle(CONVERTED_AT_ONCE) {}
+        state.event().unwrap_or(RegistryEvent {
+            registry,
+            change: Change::Replace(Vec::new()),
+            problems: Vec::new(),
+        })
+    }
+
+    /// Sends what the cluster has, and from then on what changes, until it is told to end or nobody listens any more.
+    pub async fn run(self, events: mpsc::Sender<RegistryEvent>, shutdown: CancellationToken) {
+        let _ = shutdown.run_until_cancelled(self.watch(events)).await;
+    }
+
+    async fn watch(self, events: mpsc::Sender<RegistryEvent>) {
+        let mut state = self.state();
+        let (clients, keeper) = Clients::new(self.access);
+        let (sender, mut news) = mpsc::channel(NEWS_MAX);
+        let settings = Arc::new(self.settings);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keeper.run());
+        for watched in Watched::all(self.facts) {
+            let watcher = Watcher::new(
+                watched,
+                settings.clone(),
+                clients.clone(),
+                sender.clone(),
+                self.pace,
+            );
+            tasks.spawn(watcher.run());
+        }
+        drop(sender);
+        let mut received = Vec::new();
+        loop {
+            while state.settle(CONVERTED_AT_ONCE) {
+                yield_now().await;
+            }
+            tokio::select! {
+                count = news.recv_many(&mut received, NEWS_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                // While nobody takes events, what changes gathers in the state.
+                permit = events.reserve(), if state.has_news() => {
+                    let Ok(permit) = permit else {
+                        return;
+                    };
+                    if let Some(event) = state.event() {
+                        permit.send(event);
+                    }
+                }
+                () = sleep(RECOVERY), if state.holds_changes() => state.tell_meanwhile(),
+                // None ends by itself. Whoever runs us starts all of them again.
+                _ = tasks.join_next() => {
+                    tracing::error!(registry = %settings.id, "a watch has ended by itself");
+                    return;
+                }
+            }
+            for (watched, news) in received.drain(..) {
+                state.take(watched, news);
+            }
+        }
+    }
+
+    fn state(&self) -> ClusterState {
+        ClusterState::new(
+            self.settings.clone(),
+            self.ignored_namespaces.clone(),
+            &Watched::all(self.facts),
+            self.last_good.clone(),
+        )
+    }
+}
+
+/// Lists every kind once.
+async fn load(cluster: &Kubernetes, state: &mut ClusterState) -> Result<(), String> {
+    let client = cluster.access.client().await;
+    let client = client.map_err(|error| error.to_string())?;
+    for watched in Watched::all(cluster.facts) {
+        let mut listed = Listed::default();
+        for version in watched.versions() {
+            let path = watched.path(version);
+            let take = |object: &str| listed.take(watched, object, &cluster.settings);
+            match api::list(&client, &path, take).await {
+                Ok(_) => break,
+                Err(ApiError::Missing) if !watched.is_built_in() => {}
+                Err(error) => return Err(format!("{watched}: {error}")),
+            }
+        }
+        state.take(watched, listed.news());
+    }
+    Ok(())
+}

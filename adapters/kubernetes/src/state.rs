@@ -1,0 +1,422 @@
+//! What a cluster has, and what follows from it. No I/O, no time: objects in, events of the registry out.
+//!
+//! Objects are taken as they come, in any order, and note what depends on them; what is noted is converted by [`ClusterState::settle`],
+//! once however often it was noted, and what comes out differently is told by [`ClusterState::event`].
+
+mod external_name;
+mod settle;
+mod telling;
+mod workload;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use bowline_manifests::{ApiObject, EndpointSlice, Manifest, ManifestKind, ManifestName, PodFacts};
+use bowline_mesh::{Locality, Namespace, Object, ObjectKey, Problem, RegistrySettings};
+
+use crate::{Item, ItemName, Watched, item::Pod, item::PodName};
+
+use self::telling::Telling;
+
+/// What a watch says about its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// Everything that there is.
+    Listed {
+        /// The objects.
+        items: Vec<Item>,
+        /// What is wrong with those that cannot be taken.
+        wrong: Vec<Problem>,
+    },
+    /// An object is new or different.
+    Put(Item),
+    /// An object is gone.
+    Gone(ItemName),
+    /// An object is new or different, but cannot be taken.
+    Wrong(Problem),
+    /// It cannot be watched now. What was known stays.
+    Failing(String),
+    /// It is watched again, and nothing was missed.
+    Live,
+}
+
+/// More that cannot be taken is not remembered until the next list.
+const WRONG_MAX: usize = 100;
+
+/// What is known of one cluster.
+#[derive(Debug)]
+pub struct ClusterState {
+    settings: RegistrySettings,
+    /// Namespaces whose objects are left out.
+    ignored: BTreeSet<Namespace>,
+    kinds: BTreeMap<Watched, Kind>,
+    references: bowline_manifests::References,
+    manifests: BTreeMap<ManifestName, Known>,
+    pods: BTreeMap<PodName, KnownPod>,
+    nodes: BTreeMap<Arc<str>, Option<Locality>>,
+    /// The slices that point to a pod, which may come later than they do.
+    slices_of_pod: HashMap<PodName, Vec<ManifestName>>,
+    slices_of_service: HashMap<ManifestName, BTreeSet<ManifestName>>,
+    /// Objects from before the start that nothing has yet replaced.
+    restored: BTreeMap<ObjectKey, Object>,
+    /// What must be converted again.
+    dirty: BTreeSet<ManifestName>,
+    dirty_pods: BTreeSet<PodName>,
+    /// What routes refer to has changed, so all of them must be converted again.
+    dirty_routing: bool,
+    telling: Telling,
+}
+
+/// How the watch of one kind is doing.
+#[derive(Debug, Default)]
+struct Kind {
+    /// Whether everything that there is was known once.
+    is_listed: bool,
+    failing: Option<String>,
+    wrong: Vec<Problem>,
+}
+
+/// An object, and what it has become.
+#[derive(Debug)]
+struct Known {
+    object: ApiObject,
+    /// Its last good version.
+    good: Option<Arc<Manifest>>,
+    objects: Vec<Object>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Debug)]
+struct KnownPod {
+    pod: Pod,
+    workload: Option<Object>,
+}
+
+impl ClusterState {
+    /// A cluster of which nothing is known yet but what the mesh last had of it.
+    pub fn new(
+        settings: RegistrySettings,
+        ignored: BTreeSet<Namespace>,
+        watched: &[Watched],
+        last_good: Vec<Object>,
+    ) -> Self {
+        Self {
+            settings,
+            ignored,
+            kinds: watched
+                .iter()
+                .map(|kind| (*kind, Kind::default()))
+                .collect(),
+            references: Default::default(),
+            manifests: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            slices_of_pod: HashMap::new(),
+            slices_of_service: HashMap::new(),
+            restored: last_good
+                .into_iter()
+                .map(|object| (object.key().clone(), object))
+                .collect(),
+            dirty: BTreeSet::new(),
+            dirty_pods: BTreeSet::new(),
+            dirty_routing: false,
+            telling: Telling::default(),
+        }
+    }
+
+    /// Takes in what the watch of a kind says.
+    pub fn take(&mut self, watched: Watched, news: News) {
+        match news {
+            News::Listed { items, wrong } => self.listed(watched, items, wrong),
+            News::Put(item) => self.put(item),
+            News::Gone(name) => self.gone(&name),
+            News::Wrong(problem) => {
+                let kind = self.kinds.entry(watched).or_default();
+                if kind.wrong.len() < WRONG_MAX {
+                    kind.wrong.push(problem);
+                    self.telling.problems_differ();
+                }
+            }
+            News::Failing(error) => {
+                self.kinds.entry(watched).or_default().failing = Some(error);
+            }
+            News::Live => self.kinds.entry(watched).or_default().failing = None,
+        }
+    }
+
+    fn listed(&mut self, watched: Watched, items: Vec<Item>, wrong: Vec<Problem>) {
+        let mut missing = self.names(watched);
+        for item in items {
+            missing.remove(&item.name());
+            self.put(item);
+        }
+        // What disappeared while nobody watched is no more credible than a first answer: the mesh may doubt it.
+        if !missing.is_empty() {
+            self.telling.must_tell_everything();
+        }
+        for name in missing {
+            self.gone(&name);
+        }
+        let kind = self.kinds.entry(watched).or_default();
+        kind.is_listed = true;
+        kind.failing = None;
+        if kind.wrong != wrong {
+            kind.wrong = wrong;
+            self.telling.problems_differ();
+        }
+    }
+
+    fn names(&self, watched: Watched) -> BTreeSet<ItemName> {
+        match watched {
+            Watched::Manifest(kind) => {
+                let names = self.manifests.keys().filter(|name| name.kind == kind);
+                names.cloned().map(ItemName::Manifest).collect()
+            }
+            Watched::Pod => self.pods.keys().cloned().map(ItemName::Pod).collect(),
+            Watched::Node => self.nodes.keys().cloned().map(ItemName::Node).collect(),
+        }
+    }
+
+    fn put(&mut self, item: Item) {
+        match item {
+            Item::Manifest(object) => self.put_manifest(object),
+            Item::Pod(name, pod) => self.put_pod(name, pod),
+            Item::Node(name, locality) => self.put_node(name, locality),
+        }
+    }
+
+    fn put_manifest(&mut self, object: ApiObject) {
+        if self.is_ignored(&object.name) {
+            return;
+        }
+        let name = object.name.clone();
+        let before = self.manifests.get(&name);
+        if before.is_some_and(|known| known.object == object) {
+            return;
+        }
+        let before = before.and_then(|known| known.object.manifest.clone());
+        if let Some(now) = &object.manifest {
+            self.dirty_routing |= self.references.insert(&name, now);
+            match (&**now, before.as_deref()) {
+                (Manifest::EndpointSlice(now), Some(Manifest::EndpointSlice(before))) => {
+                    self.unlink(&name, before);
+                    self.link(&name, now);
+                    if !serve_the_same(before, now) {
+                        self.dirty_pods_of(&name, before);
+                        self.dirty_pods_of(&name, now);
+                    }
+                }
+                (Manifest::EndpointSlice(now), _) => {
+                    self.link(&name, now);
+                    self.dirty_pods_of(&name, now);
+                }
+                (Manifest::Service(_), _) => self.dirty_pods_of_service(&name),
+                _ => {}
+            }
+        }
+        self.dirty.insert(name.clone());
+        match self.manifests.get_mut(&name) {
+            Some(known) => known.object = object,
+            None => {
+                let known = Known {
+                    object,
+                    good: None,
+                    objects: Vec::new(),
+                    problems: Vec::new(),
+                };
+                self.manifests.insert(name, known);
+            }
+        }
+    }
+
+    fn put_pod(&mut self, name: PodName, pod: Pod) {
+        if self.ignored.contains(&name.namespace) {
+            return;
+        }
+        let before = self.pods.get(&name).map(|known| &known.pod);
+        if before == Some(&pod) {
+            return;
+        }
+        let is_same_to_slices = before.is_some_and(|before| {
+            before.labels == pod.labels && before.service_account == pod.service_account
+        });
+        if !is_same_to_slices {
+            let facts = PodFacts {
+                labels: pod.labels.clone(),
+                identity: self.identity(&name, &pod),
+            };
+            self.references
+                .note_pod(&name.namespace, &name.name, Some(facts));
+            self.dirty_slices_of(&name);
+        }
+        self.dirty_pods.insert(name.clone());
+        match self.pods.get_mut(&name) {
+            Some(known) => known.pod = pod,
+            None => {
+                let workload = None;
+                self.pods.insert(name, KnownPod { pod, workload });
+            }
+        }
+    }
+
+    fn put_node(&mut self, name: Arc<str>, locality: Option<Locality>) {
+        if self.nodes.get(&name) == Some(&locality) {
+            return;
+        }
+        self.references.note_node(&name, locality.clone());
+        self.dirty_on_node(&name);
+        self.nodes.insert(name, locality);
+    }
+
+    fn gone(&mut self, name: &ItemName) {
+        match name {
+            ItemName::Manifest(name) => self.gone_manifest(name),
+            ItemName::Pod(name) => {
+                if let Some(known) = self.pods.remove(name) {
+                    self.dirty_pods.remove(name);
+                    self.telling.differs(known.workload.as_slice(), &[]);
+                    self.references.note_pod(&name.namespace, &name.name, None);
+                    self.dirty_slices_of(name);
+                }
+            }
+            ItemName::Node(name) => {
+                if self.nodes.remove(name).is_some() {
+                    self.references.note_node(name, None);
+                    self.dirty_on_node(name);
+                }
+            }
+        }
+    }
+
+    fn gone_manifest(&mut self, name: &ManifestName) {
+        let Some(known) = self.manifests.remove(name) else {
+            return;
+        };
+        self.dirty.remove(name);
+        self.dirty_routing |= self.references.remove(name);
+        self.telling.differs(&known.objects, &[]);
+        if !known.problems.is_empty() || external_name::is_external(&known.objects) {
+            self.telling.problems_differ();
+        }
+        match known.object.manifest.as_deref() {
+            Some(Manifest::EndpointSlice(slice)) => {
+                self.unlink(name, slice);
+                self.dirty_pods_of(name, slice);
+            }
+            Some(Manifest::Service(_)) => self.dirty_pods_of_service(name),
+            _ => {}
+        }
+    }
+
+    /// The API server's own service is each cluster's own, and its clients mean that one: it is never united with that of others.
+    fn is_ignored(&self, name: &ManifestName) -> bool {
+        let Some(namespace) = &name.namespace else {
+            return false;
+        };
+        let is_of_traffic = matches!(
+            name.kind,
+            ManifestKind::Service | ManifestKind::EndpointSlice
+        );
+        is_of_traffic
+            && (self.ignored.contains(namespace)
+                || (namespace.as_str() == "default" && &*name.name == "kubernetes"))
+    }
+
+    fn link(&mut self, name: &ManifestName, slice: &EndpointSlice) {
+        if let Some(service) = service_of(name, slice) {
+            let slices = self.slices_of_service.entry(service).or_default();
+            slices.insert(name.clone());
+        }
+        for pod in pods_of(name, slice) {
+            let slices = self.slices_of_pod.entry(pod).or_default();
+            if !slices.contains(name) {
+                slices.push(name.clone());
+            }
+        }
+    }
+
+    fn unlink(&mut self, name: &ManifestName, slice: &EndpointSlice) {
+        if let Some(service) = service_of(name, slice)
+            && let Some(slices) = self.slices_of_service.get_mut(&service)
+        {
+            slices.remove(name);
+            if slices.is_empty() {
+                self.slices_of_service.remove(&service);
+            }
+        }
+        for pod in pods_of(name, slice) {
+            if let Some(slices) = self.slices_of_pod.get_mut(&pod) {
+                slices.retain(|slice| slice != name);
+                if slices.is_empty() {
+                    self.slices_of_pod.remove(&pod);
+                }
+            }
+        }
+    }
+
+    fn dirty_pods_of(&mut self, name: &ManifestName, slice: &EndpointSlice) {
+        let pods = pods_of(name, slice).filter(|pod| self.pods.contains_key(pod));
+        self.dirty_pods.extend(pods);
+    }
+
+    fn dirty_pods_of_service(&mut self, service: &ManifestName) {
+        let slices = self.slices_of_service.get(service).into_iter().flatten();
+        for slice in slices {
+            let known = self.manifests.get(slice);
+            if let Some(Manifest::EndpointSlice(content)) =
+                known.and_then(|known| known.object.manifest.as_deref())
+            {
+                let pods = pods_of(slice, content).filter(|pod| self.pods.contains_key(pod));
+                self.dirty_pods.extend(pods);
+            }
+        }
+    }
+
+    fn dirty_slices_of(&mut self, pod: &PodName) {
+        let slices = self.slices_of_pod.get(pod).into_iter().flatten();
+        self.dirty.extend(slices.cloned());
+    }
+
+    /// Nodes seldom move, so what is on them is looked for.
+    fn dirty_on_node(&mut self, node: &Arc<str>) {
+        let is_on_it = |known: &Known| match known.object.manifest.as_deref() {
+            Some(Manifest::EndpointSlice(slice)) => slice.uses_node(node),
+            _ => false,
+        };
+        let slices = self.manifests.iter().filter(|(_, known)| is_on_it(known));
+        self.dirty.extend(slices.map(|(name, _)| name.clone()));
+        let pods = self.pods.iter();
+        let pods = pods.filter(|(_, known)| known.pod.node.as_ref() == Some(node));
+        self.dirty_pods.extend(pods.map(|(name, _)| name.clone()));
+    }
+}
+
+fn service_of(name: &ManifestName, slice: &EndpointSlice) -> Option<ManifestName> {
+    Some(ManifestName {
+        kind: ManifestKind::Service,
+        namespace: name.namespace.clone(),
+        name: slice.service_name()?.clone(),
+    })
+}
+
+/// The pods of a slice. Those of other namespaces than its own are nobody that it could speak for.
+fn pods_of(name: &ManifestName, slice: &EndpointSlice) -> impl Iterator<Item = PodName> {
+    let own = name.namespace.as_ref();
+    slice.pods().filter_map(move |(namespace, pod)| {
+        let own = own?;
+        let is_own = namespace.is_none_or(|namespace| namespace == own.as_str());
+        is_own.then(|| PodName {
+            namespace: own.clone(),
+            name: pod.clone(),
+        })
+    })
+}
+
+/// Whether pods serve the same with both versions of a slice.
+fn serve_the_same(before: &EndpointSlice, now: &EndpointSlice) -> bool {
+    before.service_name() == now.service_name()
+        && before.tcp_ports().eq(now.tcp_ports())
+        && before.pods().eq(now.pods())
+}

@@ -1,0 +1,90 @@
+//! Converting what is new, or means something else because other objects have changed.
+
+use bowline_manifests::{Context, Converted, ManifestName, convert, object_keys};
+
+use super::{ClusterState, Known, external_name};
+
+impl ClusterState {
+    /// Converts up to so many objects. Says whether there are more. Nothing is converted before everything was listed once: most of
+    /// it would have to be converted again.
+    pub fn settle(&mut self, at_most: usize) -> bool {
+        if !self.is_listed() {
+            return false;
+        }
+        if std::mem::take(&mut self.dirty_routing) {
+            let routing = self
+                .manifests
+                .keys()
+                .filter(|name| !name.kind.is_built_in());
+            self.dirty.extend(routing.cloned());
+        }
+        for _ in 0..at_most {
+            // Pods look at what services have become.
+            if let Some(name) = self.dirty.pop_first() {
+                self.settle_manifest(&name);
+            } else if let Some(name) = self.dirty_pods.pop_first() {
+                let Some(known) = self.pods.get(&name) else {
+                    continue;
+                };
+                let now = self.workload(&name, &known.pod);
+                if let Some(known) = self.pods.get_mut(&name) {
+                    self.telling
+                        .differs(known.workload.as_slice(), now.as_slice());
+                    known.workload = now;
+                }
+            } else {
+                return false;
+            }
+        }
+        !self.dirty.is_empty() || !self.dirty_pods.is_empty()
+    }
+
+    fn settle_manifest(&mut self, name: &ManifestName) {
+        let Some(known) = self.manifests.get(name) else {
+            return;
+        };
+        let Known {
+            object,
+            good,
+            objects: before,
+            problems: _,
+        } = known;
+        let context = Context {
+            settings: &self.settings,
+            references: &self.references,
+        };
+        let converted = |manifest| convert(name, manifest, &object.source, context);
+        let mut problems = object.problems.clone();
+        let mut good = good.clone();
+        let mut objects = None;
+        if let Some(manifest) = &object.manifest {
+            let now: Converted = converted(manifest);
+            problems.extend(now.problems);
+            if now.objects.is_some() {
+                objects = now.objects;
+                good = Some(manifest.clone());
+            }
+        }
+        let objects = match (objects, &good) {
+            (Some(objects), _) => objects,
+            // The problems of the last good version are not those of what is there.
+            (None, Some(good)) => converted(good).objects.unwrap_or_default(),
+            (None, None) if !before.is_empty() => before.clone(),
+            (None, None) => object_keys(name, &self.settings)
+                .iter()
+                .filter_map(|key| self.restored.get(key).cloned())
+                .collect(),
+        };
+        let Some(known) = self.manifests.get_mut(name) else {
+            return;
+        };
+        self.telling.differs(&known.objects, &objects);
+        let is_external = external_name::is_external;
+        if known.problems != problems || is_external(&known.objects) || is_external(&objects) {
+            self.telling.problems_differ();
+        }
+        known.objects = objects;
+        known.problems = problems;
+        known.good = good;
+    }
+}

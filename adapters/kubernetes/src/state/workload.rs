@@ -1,0 +1,88 @@
+//! Pods as workloads: what a proxy in a pod needs to know of its own side.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bowline_identity::SpiffeId;
+use bowline_manifests::Manifest;
+use bowline_mesh::{Object, Protocol, ServicePort, Source, Spec, Workload, WorkloadPort};
+
+use super::{ClusterState, service_of};
+use crate::item::{Pod, PodName};
+
+impl ClusterState {
+    /// Who a pod is.
+    pub(super) fn identity(&self, name: &PodName, pod: &Pod) -> Option<SpiffeId> {
+        let account = pod.service_account.as_deref().unwrap_or("default");
+        self.settings.identity(&name.namespace, account).ok()
+    }
+
+    /// The workload that a pod is, once it has an address of its own.
+    pub(super) fn workload(&self, name: &PodName, pod: &Pod) -> Option<Object> {
+        if pod.addresses.is_empty() {
+            return None;
+        }
+        let node = pod.node.as_deref();
+        let locality = node.and_then(|node| self.references.node(node));
+        let workload = Workload {
+            addresses: pod.addresses.clone(),
+            locality: locality.unwrap_or(&self.settings.locality).clone(),
+            network: self.settings.network.clone(),
+            labels: pod.labels.clone(),
+            identity: self.identity(name, pod),
+            ports: self.ports(name),
+        };
+        let source = Source {
+            place: format!("{} Pod {}/{}", self.settings.id, name.namespace, name.name).into(),
+            line: None,
+        };
+        Some(Object::new(
+            self.settings.id.clone(),
+            None,
+            name.namespace.clone(),
+            name.name.clone(),
+            source,
+            Spec::Workload(Arc::new(workload)),
+        ))
+    }
+
+    /// What the services of a pod say that it serves. Where they disagree about a port, the first slice by name wins.
+    fn ports(&self, pod: &PodName) -> Vec<WorkloadPort> {
+        let mut slices: Vec<_> = self.slices_of_pod.get(pod).into_iter().flatten().collect();
+        slices.sort_unstable();
+        let mut ports: BTreeMap<u16, WorkloadPort> = BTreeMap::new();
+        for name in slices {
+            let manifest = self
+                .manifests
+                .get(name)
+                .and_then(|known| known.object.manifest.as_deref());
+            let Some(Manifest::EndpointSlice(slice)) = manifest else {
+                continue;
+            };
+            let service_ports = service_of(name, slice)
+                .and_then(|service| self.manifests.get(&service))
+                .map(|known| known.objects.as_slice())
+                .and_then(service_ports)
+                .unwrap_or_default();
+            for (port_name, number) in slice.tcp_ports() {
+                let protocol = match service_ports {
+                    [only] => Some(only),
+                    several => several.iter().find(|port| *port.name == *port_name),
+                };
+                ports.entry(number).or_insert_with(|| WorkloadPort {
+                    number,
+                    name: port_name.into(),
+                    protocol: protocol.map_or(Protocol::Auto, |port| port.protocol),
+                    app_port: None,
+                });
+            }
+        }
+        ports.into_values().collect()
+    }
+}
+
+fn service_ports(objects: &[Object]) -> Option<&[ServicePort]> {
+    objects.iter().find_map(|object| match object.spec() {
+        Spec::Service(service) => Some(service.ports.as_slice()),
+        _ => None,
+    })
+}

@@ -1,0 +1,4 @@
+//! Clusters as registries, against the API server of the test harness.
+
+#[cfg(test)]
+mod contract;
