@@ -10,6 +10,7 @@ mod client;
 pub mod consul;
 mod envoy;
 mod eventually;
+pub mod kubernetes;
 mod load;
 mod port;
 mod process;

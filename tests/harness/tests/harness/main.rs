@@ -1,6 +1,8 @@
 //! The parts themselves: what a test believes because the harness says so.
 
 mod consul;
+#[cfg(test)]
+mod kubernetes;
 
 use std::{net::SocketAddr, time::Duration};
 
