@@ -3,6 +3,8 @@
 //! Reading order: `rows` (what is in a catalogue, as JSON), `catalogue` (its indexes), `query` (what a request asks for), `world` and `read`
 //! (the servers: what is answered), `answer` (blocking, faults), `listener` (connections). [`ConsulAgent`] is the handle that a test has,
 //! [`Instance`] what it registers, [`Datacenter`] where.
+//!
+//! [`RealConsul`] is a real one, for those who have its program (`CONSUL_BIN`): the same scenarios show what differs.
 
 mod access;
 mod agent;
@@ -14,6 +16,7 @@ mod instance;
 mod listener;
 mod query;
 mod read;
+mod real;
 mod reply;
 mod rows;
 mod tls;
@@ -26,6 +29,7 @@ pub use self::{
     datacenter::{Datacenter, Snapshot},
     fault::Fault,
     instance::Instance,
+    real::{RealConsul, RealConsulBuilder},
     rows::Health,
     tls::Pem,
     world::{Edition, Leader, ServiceQueries},

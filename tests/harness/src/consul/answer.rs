@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use parking_lot::Mutex;
@@ -112,6 +112,18 @@ impl Shared {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Answer, Broken> {
+        let mut answer = self.unsigned(request).await?;
+        if answer.status() != StatusCode::NOT_FOUND {
+            let policy = self.servers.look(|world| world.default_policy());
+            let policy = HeaderValue::from_static(policy);
+            answer
+                .headers_mut()
+                .insert("x-consul-default-acl-policy", policy);
+        }
+        Ok(answer)
+    }
+
+    async fn unsigned(&self, request: Request<Incoming>) -> Result<Answer, Broken> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
         let query = match Query::read(&parts) {

@@ -22,7 +22,8 @@ pub(super) struct Query {
     pub(super) index: u64,
     pub(super) wait: Duration,
     pub(super) consistency: Consistency,
-    pub(super) passing: bool,
+    /// Whether only instances that pass are asked for; `None` where it is neither yes nor no.
+    pub(super) passing: Option<bool>,
     pub(super) token: Option<String>,
 }
 
@@ -55,7 +56,7 @@ impl Query {
             index: 0,
             wait: USUAL_WAIT,
             consistency: Consistency::Leader,
-            passing: false,
+            passing: Some(false),
             token: token(parts),
         };
         let (mut namespace, mut partition, mut peer) = Default::default();
@@ -75,7 +76,13 @@ impl Query {
                 "peer" => peer = value,
                 "stale" => stale = true,
                 "consistent" => consistent = true,
-                "passing" => query.passing = !matches!(value.as_str(), "0" | "false"),
+                "passing" => {
+                    query.passing = match value.as_str() {
+                        "" | "1" | "t" | "true" => Some(true),
+                        "0" | "f" | "false" => Some(false),
+                        _ => None,
+                    };
+                }
                 "token" if query.token.is_none() => query.token = Some(value),
                 _ => {}
             }
@@ -213,7 +220,8 @@ mod tests {
         assert_eq!(query.consistency, Consistency::Stale);
         assert_eq!(query.datacenter.as_deref(), Some("dc-2"));
         assert_eq!(query.token.as_deref(), Some("secret"));
-        assert!(query.passing);
+        assert_eq!(query.passing, Some(true));
+        assert_eq!(read("/x?passing=maybe").unwrap().passing, None);
         assert_eq!(read("/x?index=-1").unwrap_err(), "Invalid index");
         assert_eq!(read("/x?wait=soon").unwrap_err(), "Invalid wait time");
         assert!(read("/x?stale&consistent").is_err());

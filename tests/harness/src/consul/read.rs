@@ -82,21 +82,17 @@ impl World {
                 "Invalid query parameter: \"{parameter}\" - {feature} are a Consul Enterprise feature"
             )));
         }
-        let mut step = match (service_queries, read) {
+        if let (Read::Service(_), None) = (read, query.passing) {
+            return Step::Answered(Reply::bad("Invalid value for ?passing"));
+        }
+        match (service_queries, read) {
             (ServiceQueries::Streaming, Read::Service(name)) if query.index > 0 => {
                 self.streamed(own, query, name, began)
             }
             _ => self
                 .blocking(own, query, read, began)
                 .unwrap_or_else(|error| Step::Answered(read.failed(error))),
-        };
-        if began.is_none() {
-            match &mut step {
-                Step::Answered(reply) => self.sign(reply),
-                Step::Waiting(began) => self.sign(&mut began.meanwhile),
-            }
         }
-        step
     }
 
     /// From the servers.
@@ -283,7 +279,7 @@ impl<'a> Read<'a> {
                 instances.retain(|row| {
                     readable(&|grant| grant.reads(&row.service.service, &row.node.node))
                 });
-                instances.retain(|row| !query.passing || row.passes());
+                instances.retain(|row| query.passing != Some(true) || row.passes());
                 (written(&instances), instances.len())
             }
             Read::Checks(state) => {

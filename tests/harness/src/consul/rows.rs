@@ -207,6 +207,7 @@ pub(super) struct Registration {
 pub(super) struct Deregistration {
     #[serde(default)]
     pub(super) datacenter: String,
+    #[serde(default)]
     pub(super) node: String,
     #[serde(
         rename = "ServiceID",

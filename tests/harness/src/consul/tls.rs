@@ -33,6 +33,8 @@ pub struct Pem {
 pub(super) struct Authority {
     pub(super) certificate: String,
     pub(super) client: Pem,
+    /// The agent's own.
+    pub(super) serving: Pem,
     pub(super) server: Arc<ServerConfig>,
 }
 
@@ -76,6 +78,10 @@ impl Authority {
             client: Pem {
                 certificate: client.pem(),
                 key: client_key.serialize_pem(),
+            },
+            serving: Pem {
+                certificate: certificate.pem(),
+                key: key.serialize_pem(),
             },
             server: Arc::new(server),
         })

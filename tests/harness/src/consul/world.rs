@@ -88,7 +88,7 @@ impl World {
         began: Option<&Began>,
     ) -> Step {
         let path = query.path.as_str();
-        let mut reply = match path {
+        Step::Answered(match path {
             "/v1/agent/self" => self.agent_self(own, query),
             "/v1/status/leader" => self.status_leader(own),
             "/v1/catalog/datacenters" => Reply::json(&self.sites.keys().collect::<Vec<_>>()),
@@ -96,9 +96,7 @@ impl World {
                 Ok(read) => return self.watched(own, service_queries, query, &read, began),
                 Err(reply) => reply,
             },
-        };
-        self.sign(&mut reply);
-        Step::Answered(reply)
+        })
     }
 
     /// What an agent in `own` answers to a write.
@@ -144,16 +142,13 @@ impl World {
         }
     }
 
-    /// What every good answer says.
-    pub(super) fn sign(&self, reply: &mut Reply) {
-        let policy = if self.tokens.is_some() {
+    /// What every answer of a path that Consul knows says.
+    pub(super) fn default_policy(&self) -> &'static str {
+        if self.tokens.is_some() {
             "deny"
         } else {
             "allow"
-        };
-        reply
-            .headers
-            .push(("X-Consul-Default-ACL-Policy", policy.to_owned()));
+        }
     }
 
     fn register(&mut self, own: &str, query: &Query, body: &[u8]) -> Result<(), Reply> {
@@ -181,6 +176,9 @@ impl World {
     fn deregister(&mut self, own: &str, query: &Query, body: &[u8]) -> Result<(), Reply> {
         let removal: Deregistration = serde_json::from_slice(body)
             .map_err(|error| Reply::bad(&format!("Request decode failed: {error}")))?;
+        if removal.node.is_empty() {
+            return Err(Reply::failure("Must provide node"));
+        }
         let tenancy = Tenancy::new(&removal.partition, &removal.namespace, &removal.peer_name);
         let datacenter = [query.datacenter.as_deref(), Some(&removal.datacenter)]
             .into_iter()

@@ -1,6 +1,8 @@
 //! The parts themselves: what a test believes because the harness says so.
 
 mod consul;
+mod consul_parity;
+mod consul_transport;
 #[cfg(test)]
 mod kubernetes;
 
