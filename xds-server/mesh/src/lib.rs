@@ -41,7 +41,7 @@ pub use object::{Kind, Object, ObjectKey, Source, Spec};
 pub use policy::{Policy, TrafficSettings};
 pub use problem::{Code, Problem, Severity};
 pub use proxy::{Capture, HostLookup, IpFamilies, Proxy, Role};
-pub use registry::{Held, RegistryState, RegistryStatus};
+pub use registry::{Held, PartState, RegistryPart, RegistryState, RegistryStatus};
 pub use route::{
     Backend, Destination, GatewayName, HeaderChanges, HttpAction, HttpMatch, HttpRoute, HttpRule,
     NamedMatch, PathChange, PathMatch, Redirect, RedirectScheme, Rewrite, RouteParent, StreamRoute,

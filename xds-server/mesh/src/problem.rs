@@ -106,6 +106,12 @@ codes! {
     Malformed = "BW0102",
     /// A file or object is larger than the limit.
     TooLarge = "BW0103",
+    /// A registry, or a part of it, does not answer, or not with what can be read.
+    Unavailable = "BW0104",
+    /// A registry hides a part of what it has.
+    Hidden = "BW0105",
+    /// A directory has no file to read.
+    EmptyDirectory = "BW0106",
     /// A field has a value that it cannot have.
     InvalidField = "BW0201",
     /// A field that is not known here.

@@ -1,8 +1,8 @@
 //! What the store remembers about one registry.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{ObjectKey, RegistryId, RegistrySettings, Spec, guard::HeldBack};
 
@@ -134,6 +134,52 @@ pub struct RegistryStatus {
     pub events: u64,
     /// A loss that is held back.
     pub held: Option<Held>,
+}
+
+/// What an adapter reports of one part of its registry that is watched by itself: a Consul datacenter, a kind of objects in a Kubernetes
+/// cluster. For people and metrics; what is served depends on events only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryPart {
+    /// Which, as messages name it.
+    pub name: Arc<str>,
+    /// How it is doing.
+    pub state: PartState,
+    /// For how long what is known of it has not been confirmed, at the time of the report; `None` where nothing is known or it is live.
+    pub stale_for: Option<Duration>,
+    /// Services that it has.
+    pub services: usize,
+    /// Instances of them.
+    pub instances: usize,
+    /// Changes per second over the last while, in thousandths.
+    pub changes_per_second_milli: u64,
+    /// Requests that were refused because there were too many.
+    pub throttled: u64,
+    /// Requests that were refused because the credentials may not, or answers that were empty for that reason.
+    pub denied: u64,
+    /// Changes that were missed, and found when everything was read again.
+    pub drift: u64,
+    /// How it is watched, for people; empty where there is one way only.
+    pub mode: Arc<str>,
+    /// The last thing that failed, which may be long ago.
+    pub last_error: Option<Arc<str>>,
+}
+
+/// How a part of a registry is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartState {
+    /// It has not said everything yet.
+    Starting,
+    /// What is known is what it has.
+    Live,
+    /// It does not answer; what is known is from before.
+    Stale,
+    /// The credentials may not read it.
+    Denied,
+    /// It answers, but wants fewer requests.
+    Throttled,
+    /// It does not answer, and nothing is known.
+    Down,
 }
 
 /// A loss of endpoints that is not believed yet. Times are since the epoch.

@@ -1,0 +1,173 @@
+//! Which services there are.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Action, Answer, Body, Consistency, Query, RequestId, Watcher, services::ServiceWatch};
+use crate::watch::{Index, LaneId, Pace, Step, pace::Answered};
+
+/// Between answers that have no index to wait for.
+const WITHOUT_INDEX: Duration = Duration::from_secs(1);
+
+/// The query for names.
+#[derive(Debug)]
+pub(super) struct NameWatch {
+    pub(super) flight: Option<RequestId>,
+    pub(super) due: Instant,
+    pub(super) index: Index,
+    pub(super) consistency: Consistency,
+    lane: Option<LaneId>,
+    host: Option<u64>,
+    pace: Pace,
+    fingerprint: Option<u64>,
+    /// The index that was known last, also where it is not asked with.
+    last: Option<u64>,
+    /// The token may not see all names, so that one that is missing may only be hidden.
+    pub(super) is_filtered: bool,
+}
+
+impl NameWatch {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            flight: None,
+            due: now,
+            index: Index::default(),
+            consistency: Consistency::Stale,
+            lane: None,
+            host: None,
+            pace: Pace::default(),
+            fingerprint: None,
+            last: None,
+            is_filtered: false,
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.flight.is_none() && self.due <= now
+    }
+}
+
+impl Watcher {
+    pub(super) fn ask_names(&mut self, now: Instant) -> Option<Action> {
+        let lane = match self.names.lane {
+            Some(lane) if self.lanes.is_usable(lane, now) => lane,
+            _ => {
+                self.names.index.reset();
+                // When all are down this is the probe, once the breaker allows it.
+                self.lanes.first(now)?
+            }
+        };
+        if self.names.lane != Some(lane) {
+            self.names.lane = Some(lane);
+            self.names.host = None;
+            self.names.index.reset();
+        }
+        let mut request = self.send(Query::Names, lane, self.names.index, self.names.consistency);
+        request.fingerprint = self.names.fingerprint;
+        request.host = request.index.and(self.names.host);
+        self.names.flight = Some(request.id);
+        Some(Action::Send(request))
+    }
+
+    /// Asks for the names from the beginning, whatever is waited for now.
+    pub(super) fn ask_names_anew(&mut self, now: Instant) {
+        self.cancel(|query| *query == Query::Names);
+        self.names.index.reset();
+        self.names.due = now;
+    }
+
+    pub(super) fn names_answered(&mut self, answer: Answer, now: Instant) {
+        let was_failing = self.breaker.close();
+        self.names.consistency = Consistency::Stale;
+        self.names.host = Some(answer.host);
+        let step = self.names.index.step(answer.index);
+        let went_back = answer.index < self.names.last && answer.index.is_some();
+        self.names.last = answer.index;
+        let is_news = !matches!(answer.body, Body::Unchanged);
+        let wait = self.names.pace.answered(
+            Answered {
+                bytes: answer.bytes,
+                is_news,
+                endpoints: usize::MAX,
+            },
+            now,
+        );
+        self.names.due = match step {
+            Step::Missing => now + WITHOUT_INDEX,
+            Step::Forward | Step::Same | Step::Backward => now + wait,
+        };
+        let was_filtered = std::mem::replace(&mut self.names.is_filtered, answer.is_filtered);
+        self.news.standing |= was_failing || was_filtered != answer.is_filtered;
+        self.names.fingerprint = Some(answer.fingerprint);
+        if was_failing || went_back {
+            // Whatever was waited for has another past now.
+            self.begin_anew(now);
+        }
+        if let Body::Names(names) = answer.body {
+            self.take_names(&names, now);
+        }
+        if step == Step::Forward {
+            self.registered_somewhere(now);
+        }
+        self.settle_completeness();
+    }
+
+    fn take_names(&mut self, names: &BTreeSet<Arc<str>>, now: Instant) {
+        let gone: Vec<Arc<str>> = self
+            .services
+            .keys()
+            .filter(|name| !names.contains(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            match self.names.is_filtered {
+                // It may only be hidden; its own answer tells.
+                true => {
+                    if let Some(watch) = self.services.get_mut(&name) {
+                        watch.is_named = false;
+                    }
+                    self.read_service(&name, now);
+                }
+                false => self.remove_service(&name),
+            }
+        }
+        for name in names {
+            match self.services.get_mut(name) {
+                Some(watch) => watch.is_named = true,
+                None => {
+                    let reread_at = self.reread_at(now);
+                    self.services
+                        .insert(name.clone(), ServiceWatch::new(reread_at));
+                    self.unread += 1;
+                    self.read_service(name, now);
+                }
+            }
+        }
+    }
+
+    /// Everything is read again, and only then what is not there any more is believed to be gone.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.is_complete = false;
+        self.cancel(|query| !matches!(query, Query::Names));
+        self.checks = super::CheckWatch::new(now);
+        for watch in self.services.values_mut() {
+            watch.is_read = false;
+        }
+        self.unread = self.services.len();
+        self.read_all(now);
+    }
+
+    /// Whether everything is known now.
+    pub(super) fn settle_completeness(&mut self) {
+        let is_named = self.names.fingerprint.is_some() && !self.breaker.is_open();
+        if !self.is_complete && self.unread == 0 && is_named {
+            self.is_complete = true;
+            self.was_complete = true;
+            self.news.is_complete = true;
+            self.news.standing = true;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Agents as sources of the registry contract.
+
+use std::future::Future;
+
+use bowline_conformance::{App, Subject};
+use bowline_consul::{Consul, ConsulSettings};
+use bowline_harness::consul::{ConsulAgent, Fault, Instance};
+use bowline_mesh::{Object, RegistryEvent, RegistrySettings};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// An agent, and how the adapter reaches it.
+struct Source {
+    agent: ConsulAgent,
+    settings: ConsulSettings,
+    registered: Vec<Instance>,
+    /// The agent's authority.
+    _directory: TempDir,
+}
+
+impl Source {
+    async fn new(is_https: bool, connections_max: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let builder = ConsulAgent::builder();
+        let builder = if is_https { builder.https() } else { builder };
+        let agent = builder.start().await.unwrap();
+        let mut settings = ConsulSettings::at(vec![agent.url().parse().unwrap()]);
+        settings.connections_max = connections_max;
+        if let Some(authority) = agent.authority() {
+            let ca = directory.path().join("ca.pem");
+            std::fs::write(&ca, authority).unwrap();
+            settings.tls.ca = Some(ca);
+        }
+        Self {
+            agent,
+            settings,
+            registered: Vec::new(),
+            _directory: directory,
+        }
+    }
+
+    fn run(
+        &self,
+        settings: RegistrySettings,
+        last_good: Vec<Object>,
+        events: mpsc::Sender<RegistryEvent>,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let consul = Consul {
+            settings,
+            consul: self.settings.clone(),
+            last_good,
+            parts: watch::Sender::default(),
+        };
+        consul.run(events, shutdown)
+    }
+
+    async fn put(&mut self, apps: &[App], broken: Option<&str>) {
+        let instances: Vec<Instance> = apps
+            .iter()
+            .map(|app| instance(app, broken == Some(&app.name)))
+            .collect();
+        for old in std::mem::take(&mut self.registered) {
+            let is_kept = |instance: &Instance| instance.id() == old.id();
+            if !instances.iter().any(is_kept) {
+                self.agent.deregister(&old);
+            }
+        }
+        for instance in &instances {
+            self.agent.register(instance);
+        }
+        self.registered = instances;
+        self.agent.heal();
+        // Where it was taken away.
+        if tokio::net::TcpStream::connect(self.agent.address().unwrap())
+            .await
+            .is_err()
+        {
+            self.agent.start_again().await.unwrap();
+        }
+    }
+}
+
+fn instance(app: &App, is_broken: bool) -> Instance {
+    let address = match is_broken {
+        true => "no address at all".to_owned(),
+        false => app.address.to_string(),
+    };
+    let instance = Instance::new(&app.name, &app.name, &address, app.port).meta("protocol", "http");
+    match &app.namespace {
+        Some(namespace) => instance.meta("namespace", namespace),
+        None => instance,
+    }
+}
+
+macro_rules! subject {
+    ($(#[doc = $doc:literal])* $name:ident($is_https:literal, $connections_max:literal)) => {
+        $(#[doc = $doc])*
+        pub(crate) struct $name(Source);
+
+        impl Subject for $name {
+            async fn new() -> Self {
+                Self(Source::new($is_https, $connections_max).await)
+            }
+
+            fn run(
+                &self,
+                settings: RegistrySettings,
+                last_good: Vec<Object>,
+                events: mpsc::Sender<RegistryEvent>,
+                shutdown: CancellationToken,
+            ) -> impl Future<Output = ()> + Send + 'static {
+                self.0.run(settings, last_good, events, shutdown)
+            }
+
+            async fn put(&mut self, apps: &[App]) {
+                self.0.put(apps, None).await;
+            }
+
+            async fn put_with_one_broken(&mut self, apps: &[App], broken: &str) {
+                self.0.put(apps, Some(broken)).await;
+            }
+
+            async fn break_all(&mut self) {
+                self.0.agent.fault("/v1/", Fault::Body("<html>".to_owned()));
+            }
+
+            async fn take_away(&mut self) {
+                self.0.agent.stop().await;
+            }
+        }
+    };
+}
+
+subject! {
+    /// A blocking query for each service, a connection for each query.
+    Http(false, 64)
+}
+subject! {
+    /// A blocking query for each service, all on one connection.
+    Https(true, 64)
+}
+subject! {
+    /// So few connections that services are read when their checks say so.
+    ByChecks(false, 5)
+}
