@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 
 use self::{
     connection::Target,
@@ -29,8 +29,7 @@ pub struct Crowd {
     members: Vec<Rc<Member>>,
     shared: Rc<Shared>,
     streams_per_connection: usize,
-    tasks: JoinSet<Result<()>>,
-    connections: Vec<AbortHandle>,
+    connections: JoinSet<Result<()>>,
 }
 
 impl Crowd {
@@ -45,14 +44,18 @@ impl Crowd {
             members: members.collect(),
             shared: Rc::new(Shared::new(memo)),
             streams_per_connection,
-            tasks: JoinSet::new(),
-            connections: Vec::new(),
+            connections: JoinSet::new(),
         }
     }
 
     /// The proxies.
     pub fn members(&self) -> &[Rc<Member>] {
         &self.members
+    }
+
+    /// How many of them share a connection.
+    pub fn streams_per_connection(&self) -> usize {
+        self.streams_per_connection
     }
 
     /// What went over the wire so far.
@@ -70,8 +73,7 @@ impl Crowd {
         let members = self.members.get(which).unwrap_or_default();
         for together in members.chunks(self.streams_per_connection) {
             let run = connection::run(target.clone(), together.to_vec(), self.shared.clone());
-            let handle = self.tasks.spawn_local(Box::pin(run));
-            self.connections.push(handle);
+            self.connections.spawn_local(Box::pin(run));
         }
     }
 
@@ -168,7 +170,7 @@ impl Crowd {
     pub async fn rest(&mut self, duration: Duration) -> Result<()> {
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
-            Some(ended) = self.tasks.join_next() => Err(end(ended)),
+            Some(ended) = self.connections.join_next() => Err(end(ended)),
         }
     }
 
@@ -182,7 +184,7 @@ impl Crowd {
             }
             tokio::select! {
                 () = progress => {}
-                Some(ended) = self.tasks.join_next() => return Err(end(ended)),
+                Some(ended) = self.connections.join_next() => return Err(end(ended)),
                 () = tokio::time::sleep_until(deadline) => bail!("not within {limit:?}"),
             }
         }
@@ -190,30 +192,18 @@ impl Crowd {
 
     /// Ends all connections.
     pub async fn disconnect(&mut self) {
-        self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
-        self.connections.clear();
-    }
-
-    /// Ends the connections that were made first, so many of them.
-    pub async fn disconnect_oldest(&mut self, connections: usize) {
-        let oldest: Vec<AbortHandle> = self
-            .connections
-            .drain(..connections.min(self.connections.len()))
-            .collect();
-        for connection in &oldest {
-            connection.abort();
-        }
-        for _ in &oldest {
-            // Those that were told to end are the only ones that do.
-            self.tasks.join_next().await;
-        }
+        self.connections.abort_all();
+        while self.connections.join_next().await.is_some() {}
     }
 
     /// Waits until the server has ended all connections.
     pub async fn until_ended(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-        self.connections.clear();
+        while self.connections.join_next().await.is_some() {}
+    }
+
+    /// How often a connection or stream ended before it was answered, and was tried again.
+    pub fn refusals(&self) -> usize {
+        self.shared.refusals()
     }
 
     /// How many distinct resources were received.

@@ -1,6 +1,6 @@
 //! What Bowline served: what other servers are told to serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -34,6 +34,8 @@ pub struct Recording {
     resources: Vec<Bytes>,
     /// By the number of the group: what is served, by name.
     groups: PerKind<Vec<BTreeMap<String, usize>>>,
+    /// Every combination of groups that a proxy is in.
+    nodes: BTreeSet<Group>,
 }
 
 /// A recording for a server, in JSON.
@@ -43,6 +45,8 @@ pub struct Script {
     pub resources: Vec<String>,
     /// By type URL, by group: which of the resources.
     pub groups: BTreeMap<String, Vec<Vec<usize>>>,
+    /// The clusters of all Nodes: the numbers of their groups.
+    pub nodes: Vec<String>,
 }
 
 /// A change for a server, in JSON.
@@ -66,12 +70,15 @@ pub fn group_of(group: Group, kind: Kind) -> usize {
 }
 
 impl Recording {
-    /// Of what a crowd holds that has kept it all.
+    /// Of what a crowd holds that has kept it all, for all proxies of a world.
     ///
     /// # Errors
     /// When something was not kept.
     pub fn of(crowd: &Crowd, world: &World) -> Result<Self> {
-        let mut recording = Self::default();
+        let mut recording = Self {
+            nodes: (0..world.proxies).map(|proxy| world.group(proxy)).collect(),
+            ..Self::default()
+        };
         for kind in Kind::ALL {
             let mut indices: BTreeMap<PayloadId, usize> = BTreeMap::new();
             for (proxy, member) in crowd.members().iter().enumerate() {
@@ -116,6 +123,7 @@ impl Recording {
                 .map(|bytes| BASE64_STANDARD.encode(bytes))
                 .collect(),
             groups: groups.collect(),
+            nodes: self.nodes.iter().map(Group::to_string).collect(),
         }
     }
 

@@ -103,7 +103,7 @@ impl Measured {
 }
 
 /// The server whose figures are divided by those of the others.
-const OURS: &str = "bowline";
+pub const OURS: &str = "bowline";
 
 const COLUMNS: [&str; 12] = [
     "scenario",

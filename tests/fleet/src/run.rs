@@ -34,15 +34,18 @@ pub struct Options {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "bowline,floor"
+        default_value = "bowline,floor,floor-tonic,go-snapshot,go-linear"
     )]
     pub servers: Vec<ServerName>,
-    /// How many proxies connect to each server
-    #[arg(long, default_value_t = 1000)]
-    pub proxies: usize,
-    /// How many services there are
-    #[arg(long, default_value_t = 1000)]
-    pub services: usize,
+    /// Smaller and shorter, where nothing else is said: done in three minutes
+    #[arg(long)]
+    pub quick: bool,
+    /// How many proxies connect to each server; 1000, or 200 if it has to be quick
+    #[arg(long)]
+    pub proxies: Option<usize>,
+    /// How many services there are; 1000, or 200 if it has to be quick
+    #[arg(long)]
+    pub services: Option<usize>,
     /// How many endpoints each service has in every network
     #[arg(long, default_value_t = 10)]
     pub endpoints: usize,
@@ -67,15 +70,30 @@ pub struct Options {
     /// How many proxies share a connection
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub streams_per_connection: usize,
-    /// How often a single change is repeated
-    #[arg(long, default_value_t = 50)]
-    pub repetitions: usize,
+    /// How often a single change is repeated; 50, or 10 if it has to be quick
+    #[arg(long)]
+    pub repetitions: Option<usize>,
+    /// How many changes there are each second where they are many
+    #[arg(long, default_value_t = 100, value_parser = positive)]
+    pub rate: usize,
+    /// For how many seconds they go on; 60, or 5 if it has to be quick
+    #[arg(long)]
+    pub seconds: Option<usize>,
+    /// How many instances the service has that is restarted; 1000, or 200 if it has to be quick
+    #[arg(long)]
+    pub large: Option<usize>,
+    /// How many proxies connect and disconnect; 10000, or 500 if it has to be quick
+    #[arg(long)]
+    pub churn: Option<usize>,
     /// Where the figures are written as JSON
     #[arg(long)]
     pub json: Option<PathBuf>,
     /// The program `bowline`
     #[arg(long)]
     pub bowline: PathBuf,
+    /// The program of the peer that is built on go-control-plane; where there is none, it is left out
+    #[arg(long)]
+    pub go_control_plane: Option<PathBuf>,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -95,14 +113,28 @@ pub enum ServerName {
     Floor,
     /// The same on tonic
     FloorTonic,
+    /// go-control-plane with a snapshot for each kind of proxy
+    GoSnapshot,
+    /// go-control-plane with linear caches
+    GoLinear,
 }
 
 impl ServerName {
-    fn name(self) -> &'static str {
+    fn is_go(self) -> bool {
+        match self {
+            Self::GoSnapshot | Self::GoLinear => true,
+            Self::Bowline | Self::Floor | Self::FloorTonic => false,
+        }
+    }
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Bowline => "bowline",
             Self::Floor => "floor",
             Self::FloorTonic => "floor-tonic",
+            Self::GoSnapshot => "go-snapshot",
+            Self::GoLinear => "go-linear",
         }
     }
 }
@@ -131,7 +163,15 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
         false => None,
     };
     let mut deployments = Vec::new();
+    let mut left_out = Vec::new();
     for name in &options.servers {
+        if name.is_go() && options.go_control_plane.is_none() {
+            left_out.push(format!(
+                "{}: its program was not built, because Go is not installed",
+                name.name()
+            ));
+            continue;
+        }
         say(&format!("starting {} ...", name.name()));
         let folder = folder.path().join(name.name());
         let server = start(
@@ -152,27 +192,39 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
                 options.streams_per_connection,
                 Memo::new(Keep::Nothing),
             ),
+            cold_start_bytes: 0,
         });
     }
     let mut arena = Arena {
         world,
         deployments,
         extent: Extent {
-            repetitions: options.repetitions,
+            repetitions: options
+                .repetitions
+                .unwrap_or(if options.quick { 10 } else { 50 }),
+            rate: options.rate,
+            seconds: options
+                .seconds
+                .unwrap_or(if options.quick { 5 } else { 60 }),
+            churn: options
+                .churn
+                .unwrap_or(if options.quick { 500 } else { 10_000 }),
         },
         marker: 1,
+        failed: Vec::new(),
     };
     let mut rows = Vec::new();
     for scenario in scenarios(&options.scenarios) {
         say(&format!("{} ...", scenario.name()));
         rows.extend(scenario.run(&mut arena).await?);
     }
+    left_out.append(&mut arena.failed);
     Ok(Report {
         world,
         mutual_tls: options.tls,
         streams_per_connection: options.streams_per_connection,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
-        left_out: Vec::new(),
+        left_out,
         rows,
     })
 }
@@ -188,13 +240,24 @@ fn scenarios(wanted: &[Scenario]) -> Vec<Scenario> {
 }
 
 fn world(options: &Options) -> Result<World> {
+    let proxies = options
+        .proxies
+        .unwrap_or(if options.quick { 200 } else { 1000 });
+    let large = match scenarios(&options.scenarios).contains(&Scenario::RollingRestart) {
+        true => options
+            .large
+            .unwrap_or(if options.quick { 200 } else { 1000 }),
+        false => 0,
+    };
     let world = World {
-        services: options.services,
+        services: options
+            .services
+            .unwrap_or(if options.quick { 200 } else { 1000 }),
         endpoints: options.endpoints,
-        large: 0,
-        proxies: options.proxies,
-        workloads: options.workloads.min(options.proxies),
-        namespaces: options.namespaces.min(options.workloads),
+        large,
+        proxies,
+        workloads: options.workloads.min(proxies),
+        namespaces: options.namespaces.min(options.workloads).min(proxies),
         zones: options.zones,
         networks: options.networks,
         state_of_the_world_percent: options.sotw.into(),
@@ -237,7 +300,7 @@ async fn record(
     crowd.begin();
     crowd.connect(&server.target(), 0..few.proxies);
     crowd.until_ready(few.proxies, RECORDED_WITHIN).await?;
-    let recording = Recording::of(&crowd, &few);
+    let recording = Recording::of(&crowd, world);
     crowd.disconnect().await;
     recording
 }
@@ -259,6 +322,14 @@ async fn start(
             arguments: ["floor", "--carrier", carrier].map(Into::into).to_vec(),
         })
     };
+    let go = |cache: &str| -> Result<Program> {
+        let path = options.go_control_plane.clone();
+        Ok(Program {
+            name: name.name(),
+            path: path.context("there is no such program")?,
+            arguments: ["-cache", cache].map(Into::into).to_vec(),
+        })
+    };
     let program = match name {
         ServerName::Bowline => {
             let server = Bowline::start(world, &options.bowline, folder, security).await?;
@@ -266,6 +337,8 @@ async fn start(
         }
         ServerName::Floor => floor("bare")?,
         ServerName::FloorTonic => floor("tonic")?,
+        ServerName::GoSnapshot => go("snapshot")?,
+        ServerName::GoLinear => go("linear")?,
     };
     let recording = recording.context("nothing was recorded")?.clone();
     let server = Replay::start(world, recording, program, folder, security).await?;

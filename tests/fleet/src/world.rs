@@ -2,7 +2,7 @@
 
 pub mod files;
 
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 use bowline_proto::{Message, envoy::config::core::v3::Node};
 
@@ -82,6 +82,18 @@ pub struct Group {
     pub namespace: usize,
 }
 
+/// As the cluster of a Node, by which servers of a recording tell proxies apart.
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            workload,
+            place,
+            namespace,
+        } = self;
+        write!(f, "{workload}/{place}/{namespace}")
+    }
+}
+
 impl Default for World {
     fn default() -> Self {
         Self {
@@ -99,6 +111,11 @@ impl Default for World {
 }
 
 impl World {
+    /// How many services change: the first so many.
+    pub fn changing(&self) -> usize {
+        self.services.min(CHANGING_MAX)
+    }
+
     /// What a proxy's configuration depends on.
     pub fn group(&self, proxy: usize) -> Group {
         let workload = proxy % self.workloads;
@@ -141,7 +158,7 @@ impl World {
                 address(PROXIES, proxy),
                 workload(group.workload, proxy),
             ),
-            cluster: format!("{}/{}/{}", group.workload, group.place, group.namespace),
+            cluster: group.to_string(),
             user_agent_name: "envoy".to_owned(),
             ..Node::default()
         }
@@ -183,6 +200,7 @@ impl World {
     }
 }
 
+const CHANGING_MAX: usize = 100;
 const DOMAIN: &str = "cluster.local";
 /// The port of most services.
 pub const HTTP_PORT: u16 = 80;

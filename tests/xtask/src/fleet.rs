@@ -1,6 +1,6 @@
 //! `cargo xtask fleet`: builds what is measured and becomes the simulated fleet.
 
-use std::{os::unix::process::CommandExt, process::Command};
+use std::{os::unix::process::CommandExt, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 use xtask::{cargo, workspace};
@@ -25,14 +25,53 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         bail!("the build failed");
     }
     let programs = workspace::target().join(folder(profile));
+    let peer = match is_go_wanted(&arguments) {
+        true => go_control_plane()?,
+        false => None,
+    };
     // Replaces this process, so that signals reach the fleet, which ends what it has started.
     let error = Command::new(programs.join("bowline-fleet"))
         .arg("run")
         .arg("--bowline")
         .arg(programs.join("bowline"))
+        .args(
+            peer.iter()
+                .flat_map(|peer| ["--go-control-plane".as_ref(), peer.as_os_str()]),
+        )
         .args(arguments)
         .exec();
     Err(error).context("cannot start the fleet")
+}
+
+/// Whether servers written in Go are to be measured: also where nothing is said about servers.
+fn is_go_wanted(arguments: &[&str]) -> bool {
+    let servers = arguments
+        .iter()
+        .position(|argument| *argument == "--servers");
+    let named = servers.and_then(|at| arguments.get(at + 1));
+    let is_help = arguments
+        .iter()
+        .any(|argument| ["--help", "-h"].contains(argument));
+    !is_help && named.is_none_or(|names| names.contains("go-"))
+}
+
+/// The program of the peer, built if need be; none where Go is not installed.
+fn go_control_plane() -> Result<Option<PathBuf>> {
+    if Command::new("go").arg("version").output().is_err() {
+        return Ok(None);
+    }
+    say("building the peer that is written in Go ...");
+    let program = workspace::target().join("tools/go-control-plane");
+    let built = Command::new("go")
+        .args(["build", "-mod=readonly", "-o"])
+        .args([program.as_os_str(), ".".as_ref()])
+        .current_dir(workspace::root().join("tests/fleet/peers/go-control-plane"))
+        .status()
+        .context("cannot run go")?;
+    if !built.success() {
+        bail!("the build of tests/fleet/peers/go-control-plane failed");
+    }
+    Ok(Some(program))
 }
 
 /// The profile to build with, and the rest of the arguments.
@@ -67,6 +106,8 @@ mod tests {
         assert_eq!((name, rest), ("fleet", vec!["cold-start", "--quick"]));
         assert_eq!(profile(&["--quick"]).unwrap(), ("release", vec!["--quick"]));
         assert!(profile(&["--quick", "--profile"]).is_err());
+        assert!(is_go_wanted(&["--quick"]) && is_go_wanted(&["--servers", "bowline,go-linear"]));
+        assert!(!is_go_wanted(&["--servers", "bowline,floor"]) && !is_go_wanted(&["--help"]));
         assert_eq!((folder("dev"), folder("release")), ("debug", "release"));
     }
 }

@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -45,12 +46,31 @@ pub struct Credentials {
     pub namespaces: Vec<Arc<rustls::ClientConfig>>,
 }
 
-/// Serves the streams of some proxies until the server ends them or the connection.
+/// Serves the streams of some proxies until the server ends them or the connection. As an Envoy does, it comes again where it was not
+/// let in: in a storm of connections a server refuses some.
 pub(super) async fn run(
     target: Target,
     members: Vec<Rc<Member>>,
     shared: Rc<Shared>,
 ) -> Result<()> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Err(error) = attempt(&target, &members, &shared).await else {
+            return Ok(());
+        };
+        if members.iter().any(|member| member.is_answered()) || pause > LONGEST_PAUSE {
+            return Err(error);
+        }
+        shared.refused();
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(125);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+async fn attempt(target: &Target, members: &[Rc<Member>], shared: &Shared) -> Result<()> {
     let permit = shared.connecting().acquire().await?;
     let tcp = TcpStream::connect(target.address)
         .await
@@ -59,7 +79,7 @@ pub(super) async fn run(
     match &target.tls {
         None => {
             drop(permit);
-            streams(tcp, &members, &shared).await
+            streams(tcp, members, shared).await
         }
         Some(credentials) => {
             let namespace = members.first().map_or(0, |member| member.namespace());
@@ -72,7 +92,7 @@ pub(super) async fn run(
                 .await
                 .context("the TLS handshake has failed")?;
             drop(permit);
-            streams(tls, &members, &shared).await
+            streams(tls, members, shared).await
         }
     }
 }

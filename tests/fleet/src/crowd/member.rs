@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::watch::Watches;
 use crate::proxy::{
     kind::Kind,
-    memo::{Memo, NameId, PayloadId},
+    memo::{Memo, PayloadId},
     model::Model,
     request::{FRAME_HEAD, Request},
     response::Variant,
@@ -28,6 +28,7 @@ pub struct Shared {
     watches: RefCell<Watches>,
     traffic: Traffic,
     ready: RefCell<Vec<Instant>>,
+    refused: Cell<usize>,
     connecting: Semaphore,
     /// Something that somebody may wait for has happened.
     progress: Notify,
@@ -107,6 +108,7 @@ impl Shared {
             watches: RefCell::default(),
             traffic: Traffic::default(),
             ready: RefCell::default(),
+            refused: Cell::new(0),
             connecting: Semaphore::new(CONNECTING_MAX),
             progress: Notify::new(),
         }
@@ -129,6 +131,15 @@ impl Shared {
         &self.ready
     }
 
+    pub(super) fn refused(&self) {
+        self.refused.set(self.refused.get() + 1);
+    }
+
+    /// How often a connection or stream ended before it was answered.
+    pub(super) fn refusals(&self) -> usize {
+        self.refused.get()
+    }
+
     pub(super) fn connecting(&self) -> &Semaphore {
         &self.connecting
     }
@@ -145,6 +156,7 @@ pub struct Member {
     namespace: usize,
     model: RefCell<Model>,
     is_ready: Cell<bool>,
+    is_answered: Cell<bool>,
     messages: Cell<u64>,
     stall: RefCell<Stall>,
 }
@@ -162,6 +174,7 @@ impl Member {
             namespace,
             model: RefCell::new(Model::new(variant)),
             is_ready: Cell::new(false),
+            is_answered: Cell::new(false),
             messages: Cell::new(0),
             stall: RefCell::new(Stall::Reading),
         }
@@ -177,19 +190,14 @@ impl Member {
         self.model.borrow().variant()
     }
 
-    /// Whether it has all that it asked for.
-    pub fn is_ready(&self) -> bool {
-        self.is_ready.get()
+    /// Whether it was answered on this stream.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered.get()
     }
 
     /// How many responses it has received.
     pub fn messages(&self) -> u64 {
         self.messages.get()
-    }
-
-    /// What it holds of a resource.
-    pub fn holds(&self, kind: Kind, name: NameId) -> PayloadId {
-        self.model.borrow().holds(kind, name)
     }
 
     /// All that it holds of a kind.
@@ -227,12 +235,14 @@ impl Member {
 
     pub(super) fn connect(&self, shared: &Shared) -> Vec<Request> {
         self.is_ready.set(false);
+        self.is_answered.set(false);
         let mut memo = shared.memo.borrow_mut();
         self.model.borrow_mut().connect(&self.node, &mut memo)
     }
 
     pub(super) fn receive(&self, message: &[u8], shared: &Shared) -> Result<Vec<Request>> {
         shared.traffic.received(message.len() + FRAME_HEAD);
+        self.is_answered.set(true);
         self.messages.set(self.messages.get() + 1);
         let mut memo = shared.memo.borrow_mut();
         let mut model = self.model.borrow_mut();

@@ -5,6 +5,8 @@ use anyhow::{Context, Result};
 use super::{Arena, Deployment, Measuring, PATIENCE, QUIET};
 use crate::{
     report::{Measured, Row},
+    server::Server,
+    statistics::milliseconds,
     world::{Change, World},
 };
 
@@ -13,36 +15,59 @@ pub(super) async fn run(
     arena: &mut Arena,
     change: impl Fn(u64) -> Change,
 ) -> Result<Vec<Row>> {
-    let mut measured = vec![Measured::default(); arena.deployments.len()];
+    let mut results: Vec<Option<Result<Measured>>> = arena
+        .deployments
+        .iter()
+        .map(|deployment| can(&deployment.server, change(0)).then(|| Ok(Measured::default())))
+        .collect();
     for _ in 0..arena.extent.repetitions {
         let change = change(arena.next_marker());
         let world = arena.world;
-        for (deployment, measured) in arena.deployments.iter_mut().zip(&mut measured) {
-            once(deployment, &world, change, measured)
-                .await
-                .with_context(|| format!("server {}", deployment.name))?;
+        for (deployment, result) in arena.deployments.iter_mut().zip(&mut results) {
+            if let Some(Ok(measured)) = result
+                && let Err(error) = once(deployment, &world, change, world.proxies, measured).await
+            {
+                *result = Some(Err(error));
+            }
         }
     }
-    let rows = arena.deployments.iter().zip(measured);
-    let rows = rows.map(|(deployment, mut measured)| {
-        let changes = arena.extent.repetitions.max(1) as f64;
-        let cpu = measured.used.server.as_secs_f64() * 1000.0 / changes;
-        measured.details.insert("server CPU ms a change", cpu);
-        measured.row(name, deployment.name)
-    });
-    Ok(rows.collect())
+    let changes = arena.extent.repetitions.max(1) as f64;
+    let proxies = arena.world.proxies as f64;
+    for measured in results.iter_mut().flatten().flatten() {
+        let received = measured.traffic.received_bytes as f64;
+        let details = [
+            (
+                "server CPU ms a change",
+                milliseconds(measured.used.server) / changes,
+            ),
+            (
+                "received KiB a proxy and change",
+                received / 1024.0 / changes / proxies,
+            ),
+        ];
+        measured.details.extend(details);
+    }
+    arena.settle(name, results)
 }
 
-/// Makes a change and waits until all proxies have it and have said so.
+/// What was recorded has no resources that are new.
+fn can(server: &Server, change: Change) -> bool {
+    match (server, change) {
+        (Server::Replay(_), Change::Service { .. }) => false,
+        (Server::Bowline(_) | Server::Replay(_), _) => true,
+    }
+}
+
+/// Makes a change and waits until so many proxies have it and have said so.
 pub(super) async fn once(
     deployment: &mut Deployment,
     world: &World,
     change: Change,
+    proxies: usize,
     measured: &mut Measured,
 ) -> Result<()> {
     deployment.server.prepare(change).await?;
-    let awaited = world.awaited(change);
-    let watches = deployment.crowd.watch(&awaited, world.proxies);
+    let watches = deployment.crowd.watch(&world.awaited(change), proxies);
     let measuring = Measuring::begin(deployment)?;
     let at = deployment.server.commit().await?;
     deployment.crowd.begun(&watches, at);

@@ -1,8 +1,8 @@
 //! All proxies connect to a server that was just started.
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
-use super::{Arena, Deployment, Measuring, PATIENCE, QUIET, Scenario};
+use super::{Arena, Deployment, MIB, Measuring, PATIENCE, QUIET, Scenario};
 use crate::{
     measure::resident_bytes,
     proxy::kind::Kind,
@@ -10,25 +10,41 @@ use crate::{
 };
 
 pub(super) async fn run(arena: &mut Arena) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+    let mut results = Vec::new();
     let proxies = arena.world.proxies;
     let services = arena.world.services;
     for deployment in &mut arena.deployments {
-        let measured = connect(deployment, proxies)
-            .await
-            .with_context(|| format!("server {}", deployment.name))?;
-        check(deployment, services)?;
-        rows.push(measured.row(Scenario::ColdStart.name(), deployment.name));
+        let connected = connect(deployment, proxies).await;
+        let measured = connected.and_then(|measured| {
+            check(deployment, services)?;
+            deployment.cold_start_bytes = measured.traffic.received_bytes;
+            Ok(measured)
+        });
+        results.push(Some(measured));
     }
-    Ok(rows)
+    arena.settle(Scenario::ColdStart.name(), results)
 }
 
 /// Connects proxies that have nothing.
-pub(super) async fn connect(deployment: &mut Deployment, proxies: usize) -> Result<Measured> {
+async fn connect(deployment: &mut Deployment, proxies: usize) -> Result<Measured> {
     let before = resident_bytes(deployment.server.process())?;
-    let target = deployment.target();
+    let mut measured = all_ready(deployment, proxies).await?;
+    let grown = measured.resident_bytes.saturating_sub(before);
+    let details = [
+        (KIB_A_PROXY, grown as f64 / 1024.0 / proxies as f64),
+        ("MiB before", before as f64 / MIB),
+        ("distinct resources", deployment.crowd.distinct() as f64),
+    ];
+    measured.details.extend(details);
+    Ok(measured)
+}
+
+/// Connects all proxies with what they have, and waits until they are ready.
+pub(super) async fn all_ready(deployment: &mut Deployment, proxies: usize) -> Result<Measured> {
+    let target = deployment.server.target();
     let measuring = Measuring::begin(deployment)?;
     let begun = measuring.begun;
+    let refusals = deployment.crowd.refusals();
     let crowd = &mut deployment.crowd;
     crowd.begin();
     crowd.connect(&target, 0..proxies);
@@ -39,13 +55,10 @@ pub(super) async fn connect(deployment: &mut Deployment, proxies: usize) -> Resu
         ..Measured::default()
     };
     measuring.end(deployment, &mut measured)?;
-    let grown = measured.resident_bytes.saturating_sub(before);
-    let details = [
-        (KIB_A_PROXY, grown as f64 / 1024.0 / proxies as f64),
-        ("MiB before", before as f64 / 1024.0 / 1024.0),
-        ("distinct resources", deployment.crowd.distinct() as f64),
-    ];
-    measured.details.extend(details);
+    let refusals = deployment.crowd.refusals() - refusals;
+    measured
+        .details
+        .insert("connections tried again", refusals as f64);
     Ok(measured)
 }
 
@@ -55,10 +68,7 @@ fn check(deployment: &Deployment, services: usize) -> Result<()> {
         for kind in [Kind::Clusters, Kind::Endpoints] {
             let held = member.all(kind).len();
             if held < services {
-                anyhow::bail!(
-                    "proxy {proxy} of {} holds {held} of {kind:?}; there are {services} services",
-                    deployment.name
-                );
+                bail!("proxy {proxy} holds {held} of {kind:?}; there are {services} services");
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     security::Security,
     world::{
         Change, World,
-        files::{File, INVENTORY, MANIFESTS},
+        files::{File, MANIFESTS},
     },
 };
 
@@ -59,7 +59,7 @@ impl Bowline {
         folder: &Path,
         security: &Security,
     ) -> Result<Self> {
-        for sub in [INVENTORY, MANIFESTS] {
+        for sub in world.inventories().into_iter().chain([MANIFESTS]) {
             fs::create_dir_all(folder.join(sub))?;
         }
         for File { path, content } in world.files() {
@@ -85,11 +85,16 @@ impl Bowline {
                 files.authority()
             ),
         };
+        let registries: Vec<String> = world
+            .inventories()
+            .into_iter()
+            .map(|name| format!("- {{name: {name}, inventory: {{path: ./{name}}}}}\n"))
+            .collect();
         let configuration = format!(
             "mesh: {{trust_domain: {}}}\nxds:\n  address: 127.0.0.1:0\n{tls}admin: {{address: \"127.0.0.1:0\"}}\n\
-             state: {{path: ./state}}\nlog: {{level: warn}}\nregistries:\n- name: fleet\n  inventory: {{path: ./{INVENTORY}}}\n\
-             manifests: [./{MANIFESTS}]\n",
-            crate::security::TRUST_DOMAIN
+             state: {{path: ./state}}\nlog: {{level: warn}}\nmanifests: [./{MANIFESTS}]\nregistries:\n{}",
+            crate::security::TRUST_DOMAIN,
+            registries.concat()
         );
         fs::write(folder.join(CONFIGURATION), configuration)?;
         let (process, addresses) = launch(program, folder).await?;
@@ -104,13 +109,13 @@ impl Bowline {
         })
     }
 
-    /// Another server with the same files and a state of its own.
+    /// Another server with the same files and a state of its own, in a folder below this one's.
     ///
     /// # Errors
     /// When it does not become ready.
-    pub async fn replica(&self, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
-        for sub in [INVENTORY, MANIFESTS] {
+    pub async fn replica(&self) -> Result<Self> {
+        let folder = self.folder.join("replica");
+        for sub in self.world.inventories().into_iter().chain([MANIFESTS]) {
             let target = folder.join(sub);
             fs::create_dir_all(&target)?;
             for file in fs::read_dir(self.folder.join(sub))? {
@@ -118,7 +123,7 @@ impl Bowline {
                 fs::copy(file.path(), target.join(file.file_name()))?;
             }
         }
-        Self::serve(self.world, &self.program, folder, &self.security).await
+        Self::serve(self.world, &self.program, &folder, &self.security).await
     }
 
     pub(super) fn target(&self) -> Target {

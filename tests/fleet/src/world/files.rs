@@ -17,13 +17,18 @@ pub struct File {
     pub content: String,
 }
 
-/// Where the inventory is.
-pub const INVENTORY: &str = "inventory";
+/// Where most services and all workloads are.
+const INVENTORY: &str = "inventory";
+/// Where services are that change: a registry of its own, because the latency of reading a large folder is not what is measured.
+const CHANGING: &str = "changing";
+/// Where the large service is.
+const LARGE_FOLDER: &str = "large";
 /// Where the manifests are.
 pub const MANIFESTS: &str = "manifests";
 
 /// A service with its endpoints.
 struct Described<'a> {
+    folder: &'static str,
     file: String,
     name: &'a str,
     number: usize,
@@ -38,6 +43,12 @@ struct Described<'a> {
 }
 
 impl World {
+    /// The folders of inventories.
+    pub fn inventories(&self) -> Vec<&'static str> {
+        let large = (self.large > 0).then_some(LARGE_FOLDER);
+        [INVENTORY, CHANGING].into_iter().chain(large).collect()
+    }
+
     /// Everything that is there in the beginning.
     pub fn files(&self) -> Vec<File> {
         let services = (0..self.services).map(|service| self.service(service, 1));
@@ -61,6 +72,11 @@ impl World {
     fn service(&self, service: usize, marker: u64) -> File {
         let stride = self.networks * self.endpoints;
         self.file(&Described {
+            folder: if service < self.changing() {
+                CHANGING
+            } else {
+                INVENTORY
+            },
             file: format!("{}.yaml", service_name(service)),
             name: &service_name(service),
             number: service,
@@ -82,6 +98,7 @@ impl World {
     fn large_service(&self, replaced: usize, marker: u64) -> File {
         let others = self.large.saturating_sub(1).max(1);
         self.file(&Described {
+            folder: LARGE_FOLDER,
             file: format!("{LARGE}.yaml"),
             name: LARGE,
             number: self.services,
@@ -108,6 +125,7 @@ impl World {
         let number = self.services + 1 + usize::try_from(marker).unwrap_or(usize::MAX);
         let stride = self.networks * self.endpoints;
         self.file(&Described {
+            folder: CHANGING,
             file: format!("added-{marker}.yaml"),
             name: &name,
             number,
@@ -127,6 +145,7 @@ impl World {
 
     fn file(&self, described: &Described<'_>) -> File {
         let Described {
+            folder,
             file,
             name,
             number,
@@ -159,7 +178,7 @@ impl World {
             }
         }
         File {
-            path: format!("{INVENTORY}/{file}"),
+            path: format!("{folder}/{file}"),
             content,
         }
     }
