@@ -89,11 +89,28 @@ struct ListPage<'p> {
 pub(crate) async fn list(
     client: &Client,
     path: &str,
+    take: impl FnMut(&str),
+) -> Result<String, ApiError> {
+    list_selected(client, path, None, take).await
+}
+
+/// As [`list`], of what has the labels of a selector, which is written as queries are.
+///
+/// # Errors
+/// When not everything can be had.
+pub(crate) async fn list_selected(
+    client: &Client,
+    path: &str,
+    selector: Option<&str>,
     mut take: impl FnMut(&str),
 ) -> Result<String, ApiError> {
     let mut next: Option<String> = None;
     loop {
         let mut query = format!("{path}?limit={PAGE_ITEMS}");
+        if let Some(selector) = selector {
+            query.push_str("&labelSelector=");
+            query.push_str(selector);
+        }
         if let Some(token) = &next {
             query.push_str("&continue=");
             encode(token, &mut query);
@@ -169,7 +186,11 @@ fn unanswered() -> ApiError {
     ApiError::Unreachable(format!("no answer for {} s", ANSWER_PAUSE.as_secs()))
 }
 
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
+/// Takes an answer as a whole.
+///
+/// # Errors
+/// When it does not come to its end, or is too large.
+pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
     let mut collected = Vec::new();
     loop {
         let frame = timeout(ANSWER_PAUSE, body.frame()).await;

@@ -5,12 +5,14 @@
 //! (`bowline_manifests`), and says what changed. A cluster that cannot be reached keeps what it had.
 //!
 //! Reading order: [`Watched`] (the closed list of kinds), [`Item`], [`ClusterState`], and how it comes there: `access` (whose API server), `api`
-//! (its requests), `watcher` (one kind), [`Kubernetes`] (all of them).
+//! (its requests), `watcher` (one kind), [`Kubernetes`] (all of them). [`preflight`](preflight()) looks at a cluster before it is watched.
 
 mod access;
 mod api;
 mod cluster;
 mod item;
+mod preflight;
+mod remote;
 mod state;
 mod watched;
 mod watcher;
@@ -19,6 +21,8 @@ pub use access::{Access, AccessError};
 pub use api::ApiError;
 pub use cluster::Kubernetes;
 pub use item::{Item, ItemName, Pod, PodName};
+pub use preflight::{Finding, Verdict, preflight};
+pub use remote::{FoundClusters, RemoteClusters};
 pub use state::{ClusterState, News};
 pub use watched::{Facts, Watched};
 pub use watcher::Pace;

@@ -420,3 +420,6 @@ fn serve_the_same(before: &EndpointSlice, now: &EndpointSlice) -> bool {
         && before.tcp_ports().eq(now.tcp_ports())
         && before.pods().eq(now.pods())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,9 @@
 //! Clusters as registries, against the API server of the test harness.
 
-#[cfg(test)]
+// Said once for all, so that Clippy knows the helpers for tests too.
+#![cfg(test)]
+
 mod contract;
+mod preflight;
+mod scenario;
+mod watching;

@@ -1,0 +1,69 @@
+//! What is found before a cluster is watched.
+
+use bowline_harness::kubernetes::{ApiServer, Fault, objects};
+use bowline_kubernetes::{Access, Facts, Finding, Verdict, preflight};
+
+async fn findings(server: &ApiServer) -> Vec<Finding> {
+    let access = Access::Kubeconfig {
+        path: server.kubeconfig(),
+        context: None,
+    };
+    let facts = Facts {
+        pods: true,
+        nodes: false,
+    };
+    preflight(&access, facts).await
+}
+
+fn bad(findings: &[Finding]) -> Vec<(Verdict, &str)> {
+    let bad = findings.iter();
+    let bad = bad.filter(|finding| finding.verdict != Verdict::Ok);
+    bad.map(|finding| (finding.verdict, finding.what.as_str()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_cluster_that_can_be_watched_has_no_bad_findings() {
+    let server = ApiServer::start().await.unwrap();
+    let found = findings(&server).await;
+    assert_eq!(bad(&found), []);
+    let says = |text: &str| found.iter().any(|finding| finding.what.contains(text));
+    assert!(says("Kubernetes v1.") && says("pods: may be listed") && !says("nodes"));
+    assert!(says("httproutes.gateway.networking.k8s.io: not installed"));
+    for definition in objects::gateway_api() {
+        server.apply(definition).unwrap();
+    }
+    let found = findings(&server).await;
+    let says = |text: &str| found.iter().any(|finding| finding.what.contains(text));
+    assert!(says("httproutes.gateway.networking.k8s.io: may be listed"));
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_and_a_wrong_clock_are_found() {
+    let server = ApiServer::start().await.unwrap();
+    server.fault_for("pods", Fault::Forbidden);
+    server.fault(Fault::Clock(600));
+    let found = findings(&server).await;
+    let bad = bad(&found);
+    assert_eq!(bad.len(), 2, "{bad:?}");
+    assert!(
+        bad.iter()
+            .any(|(verdict, what)| *verdict == Verdict::Warning && what.contains("clocks"))
+    );
+    assert!(bad.contains(&(Verdict::Error, "pods: may not list and watch")));
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_is_one_error() {
+    let mut server = ApiServer::start().await.unwrap();
+    server.fault(Fault::Unauthorized);
+    let found = findings(&server).await;
+    assert!(
+        matches!(bad(&found).as_slice(), [(Verdict::Error, what)] if what.contains("credentials"))
+    );
+    server.stop();
+    let found = findings(&server).await;
+    assert!(
+        matches!(bad(&found).as_slice(), [(Verdict::Error, what)] if what.contains("cannot be reached"))
+    );
+}
