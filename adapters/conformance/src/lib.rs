@@ -1,12 +1,14 @@
 //! The registry contract, as tests that every adapter runs.
 //!
 //! README.md has the rules in words and says how an adapter runs the tests. Reading order: [`Subject`], what an adapter provides;
-//! `running`, an adapter at work and what the mesh knows from it; `rules`, one function for each rule.
+//! [`FileFormat`], what is enough of an adapter that reads files; `running`, an adapter at work and what the mesh knows from it; `rules`, one function for each rule.
 
+mod files;
 mod rules;
 mod running;
 mod subject;
 
+pub use files::{Directory, FileFormat, OneFile};
 pub use rules::{
     a_broken_entry_keeps_its_last_good_version, a_broken_entry_survives_a_restart,
     a_broken_source_removes_nothing, a_change_is_told_alone, a_half_written_source_removes_nothing,

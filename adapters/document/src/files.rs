@@ -32,6 +32,8 @@ pub struct Reading {
     pub files: Vec<File>,
     /// Paths that are missing and directories that cannot be read: while there are any, the files are not known to be all.
     pub errors: Vec<FileError>,
+    /// Directories that were asked for and have no file to read, as they were asked for: perhaps another was meant.
+    pub empty: Vec<Arc<str>>,
 }
 
 /// One file.
@@ -296,6 +298,29 @@ mod tests {
             shown(&set(root).read(), root),
             "a.JSON=2 b.yaml=1 link/h.yaml=8 team/c.yaml=3"
         );
+    }
+
+    #[tokio::test]
+    async fn a_directory_without_files_is_said_while_it_has_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir(root.join("team")).unwrap();
+        fs::write(root.join("README.md"), "1").unwrap();
+        let written: Arc<str> = root.to_string_lossy().into();
+        assert_eq!(set(root).read().empty, std::slice::from_ref(&written));
+        // One that is missing is not empty, and a path in another is not either.
+        assert_eq!(set(&root.join("nowhere")).read().empty, []);
+        let mut both = set(root);
+        both.paths.push(root.join("team"));
+        fs::write(root.join("team/a.yaml"), "2").unwrap();
+        assert_eq!(both.read().empty, []);
+
+        let mut watch = announced_only(root);
+        assert_eq!(watch.next().await.empty, []);
+        fs::remove_file(root.join("team/a.yaml")).unwrap();
+        assert_eq!(watch.next().await.empty, [written]);
+        fs::write(root.join("b.yaml"), "3").unwrap();
+        assert_eq!(watch.next().await.empty, []);
     }
 
     #[test]

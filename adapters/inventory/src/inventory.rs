@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{State, read};
 
+/// What the names of files in a directory end in.
+pub(crate) const EXTENSIONS: &[&str] = &["yaml", "yml", "json", "csv"];
+
 /// An inventory that is watched.
 #[derive(Debug)]
 pub struct Inventory {
@@ -91,7 +94,7 @@ impl Inventory {
 pub fn file_set(path: PathBuf) -> FileSet {
     FileSet {
         paths: vec![path],
-        extensions: &["yaml", "yml", "json", "csv"],
+        extensions: EXTENSIONS,
         bytes_max: Limits::default().bytes_max,
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bowline_document::files::{FileError, FileErrorKind};
 use bowline_mesh::{Code, ObjectKey, Problem, Severity, Source};
 
-use crate::entry::{Effect, Finding, Identity};
+use crate::{
+    entry::{Effect, Finding, Identity},
+    inventory::EXTENSIONS,
+};
 
 /// What was found about an entry; `refused` says what happens where it is not taken.
 pub(crate) fn problem(
@@ -69,6 +72,27 @@ pub(crate) fn file_problem(error: &FileError) -> Problem {
         message: error.message.as_str().into(),
         meanwhile: FILE_KEPT.into(),
         hint: hint.into(),
+    }
+}
+
+/// A directory without a file.
+pub(crate) fn empty_directory(path: &Arc<str>) -> Problem {
+    Problem {
+        code: Code::EmptyDirectory,
+        severity: Severity::Warning,
+        object: None,
+        source: Some(Source {
+            place: path.clone(),
+            line: None,
+        }),
+        field: "".into(),
+        message: format!(
+            "the directory has no file with one of the extensions {}",
+            EXTENSIONS.join(", ")
+        )
+        .into(),
+        meanwhile: "nothing is taken from it".into(),
+        hint: "put files there, or correct the path".into(),
     }
 }
 

@@ -12,7 +12,7 @@ use bowline_mesh::{Change, Object, ObjectKey, Problem, RegistryEvent, RegistrySe
 
 use crate::{
     entry::{Identity, Subject},
-    problem::{duplicate, file_problem},
+    problem::{duplicate, empty_directory, file_problem},
 };
 
 use self::known::{Known, Taken, known};
@@ -107,6 +107,7 @@ pub fn read(
     };
     let (objects, mut problems) = united(&state.files);
     problems.extend(reading.errors.iter().map(file_problem));
+    problems.extend(reading.empty.iter().map(empty_directory));
     state.problems = problems;
     let is_same = state.problems == previous.problems;
 

@@ -12,7 +12,7 @@ use crate::{Manifest, ManifestKind, ManifestName, Metadata, metadata::shortened}
 
 use problem::{LEFT_OUT, empty, malformed, unread, wrong_field};
 
-pub(crate) use problem::unreadable;
+pub(crate) use problem::{empty_directory, unreadable};
 
 /// Groups whose objects are about traffic: to leave one out changes where requests go.
 const TRAFFIC_GROUPS: &[&str] = &[
@@ -94,19 +94,19 @@ pub(crate) fn place<'a>(content: &[u8], problems: impl Iterator<Item = &'a mut P
     }
 }
 
-fn documents(content: &[u8]) -> Result<Vec<Node>, SyntaxError> {
+pub(crate) fn documents(content: &[u8]) -> Result<Vec<Node>, SyntaxError> {
     bowline_document::parse(content, &Limits::default())
 }
 
 /// An object as it is written.
-struct Written<'a> {
-    node: &'a Node,
+pub(crate) struct Written<'a> {
+    pub(crate) node: &'a Node,
     /// What the list in which it stands says its items are, such as `Service` for a `ServiceList`.
     listed_as: Option<(&'a str, &'a str)>,
 }
 
 /// The objects of a file, those in lists one by one.
-fn objects(documents: &[Node]) -> impl Iterator<Item = Written<'_>> {
+pub(crate) fn objects(documents: &[Node]) -> impl Iterator<Item = Written<'_>> {
     let written = |node| Written {
         node,
         listed_as: None,

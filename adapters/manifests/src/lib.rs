@@ -34,6 +34,7 @@ mod stream_route;
 mod tcp_route;
 mod tls_route;
 mod watch;
+mod written;
 
 pub use api_object::ApiObject;
 pub use convert::{Context, Converted, convert, object_keys};
@@ -51,3 +52,4 @@ pub use service::Service;
 pub use tcp_route::TcpRoute;
 pub use tls_route::TlsRoute;
 pub use watch::Manifests;
+pub use written::as_written;

@@ -86,6 +86,7 @@ pub fn read(
     let references = references(&entries, previous);
     let manifests = manifests(&entries, &references, &files, previous, settings);
     let mut problems: Vec<Problem> = reading.errors.iter().map(file::unreadable).collect();
+    problems.extend(reading.empty.iter().map(file::empty_directory));
     for file in files.values() {
         problems.extend(file.problem.clone());
         problems.extend(file.contents.problems.iter().cloned());

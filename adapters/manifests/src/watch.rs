@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::read::{State, read};
 
+/// What the names of files in directories end in.
+pub(crate) const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
+
 /// Manifests in files and directories.
 #[derive(Debug, Clone)]
 pub struct Manifests {
@@ -71,7 +74,7 @@ impl Manifests {
     fn files(&self) -> FileSet {
         FileSet {
             paths: self.paths.clone(),
-            extensions: &["yaml", "yml", "json"],
+            extensions: EXTENSIONS,
             bytes_max: Limits::default().bytes_max,
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Listing {
     pub(super) files: BTreeMap<FileId, Found>,
     /// What cannot be listed: absolute path, and why.
     pub(super) errors: Vec<(PathBuf, FileError)>,
+    /// The directories that were asked for and could be listed, as they were asked for.
+    pub(super) folders: BTreeMap<PathBuf, Arc<str>>,
     /// Where changes can happen that matter.
     pub(super) directories: BTreeSet<PathBuf>,
 }
@@ -92,7 +94,13 @@ impl FileSet {
                 above: Vec::new(),
             };
             match fs::metadata(&absolute) {
-                Ok(metadata) if metadata.is_dir() => walk.directory(&absolute, written),
+                Ok(metadata) if metadata.is_dir() => {
+                    walk.directory(&absolute, written);
+                    if listing.directories.contains(&absolute) {
+                        let written = written.to_string_lossy().into();
+                        listing.folders.insert(absolute, written);
+                    }
+                }
                 Ok(metadata) => walk.file(absolute, written, &metadata),
                 Err(error) => walk.error(absolute, written, &error),
             }

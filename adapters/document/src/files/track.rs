@@ -21,6 +21,8 @@ pub(super) struct Tracker {
     files: BTreeMap<FileId, Tracked>,
     missing: BTreeMap<PathBuf, Missing>,
     errors: Vec<FileError>,
+    /// The directories that were asked for.
+    folders: BTreeMap<PathBuf, Arc<str>>,
     /// The last one that was given out.
     last: Option<Reading>,
 }
@@ -66,6 +68,7 @@ impl Tracker {
             files: BTreeMap::new(),
             missing: BTreeMap::new(),
             errors: Vec::new(),
+            folders: BTreeMap::new(),
             last: None,
         }
     }
@@ -97,6 +100,7 @@ impl Tracker {
         }
         self.forget_deleted(listing, now);
         self.take_errors(listing, now);
+        self.folders.clone_from(&listing.folders);
         to_read
     }
 
@@ -152,6 +156,7 @@ impl Tracker {
         let reading = Reading {
             files: files.collect(),
             errors: self.errors.clone(),
+            empty: self.empty_folders(),
         };
         if self
             .last
@@ -162,6 +167,16 @@ impl Tracker {
         }
         self.last = Some(reading.clone());
         Some(reading)
+    }
+
+    fn empty_folders(&self) -> Vec<Arc<str>> {
+        let is_empty =
+            |folder: &PathBuf| !self.files.keys().any(|(_, path)| path.starts_with(folder));
+        self.folders
+            .iter()
+            .filter(|(folder, _)| is_empty(folder))
+            .map(|(_, written)| written.clone())
+            .collect()
     }
 
     /// When to look again, if nothing is announced.
@@ -252,6 +267,7 @@ fn is_same(one: &Reading, other: &Reading) -> bool {
         same_content && one.path == other.path
     };
     one.errors == other.errors
+        && one.empty == other.empty
         && one.files.len() == other.files.len()
         && one.files.iter().zip(&other.files).all(same_file)
 }

@@ -23,6 +23,7 @@ fn reading(files: &[(&str, &[u8])]) -> Reading {
     Reading {
         files: files.iter().map(file).collect(),
         errors: Vec::new(),
+        empty: Vec::new(),
     }
 }
 
@@ -648,6 +649,22 @@ fn an_inventory_that_was_never_good_is_failing_not_empty() {
     assert_eq!(event.problems.len(), 1);
     let empty = Steps::default().read_files(&[]).unwrap();
     assert_eq!(objects(&empty).len(), 0, "an empty directory is empty");
+}
+
+#[test]
+fn a_directory_without_a_file_is_warned_of_until_it_has_one() {
+    let mut steps = Steps::default();
+    let mut empty = reading(&[]);
+    empty.empty.push("inventory/".into());
+    let event = steps.take(&empty).unwrap();
+    assert_eq!(event.change, Change::Replace(Vec::new()));
+    let warning = event.problems[0].to_string();
+    assert!(
+        warning.starts_with("BW0106 warning inventory/ the directory has no file"),
+        "{warning}"
+    );
+    let event = steps.read(SHOP).unwrap();
+    assert_eq!(problems(&event), [""; 0]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The registry contract, for an inventory of one file and for a directory of files.
 
 #[cfg(test)]
-mod files;
+mod yaml;
 
 mod one_file {
-    bowline_conformance::tests!(crate::files::OneFile);
+    bowline_conformance::tests!(bowline_conformance::OneFile<crate::yaml::Yaml>);
 }
 
 mod a_directory {
-    bowline_conformance::tests!(crate::files::Directory);
+    bowline_conformance::tests!(bowline_conformance::Directory<crate::yaml::Yaml>);
 }

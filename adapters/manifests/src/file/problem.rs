@@ -8,7 +8,7 @@ use bowline_document::{
 };
 use bowline_mesh::{Code, Problem, RegistrySettings, Severity, Source};
 
-use crate::{ManifestName, convert::object_key, report::LAST_GOOD};
+use crate::{ManifestName, convert::object_key, report::LAST_GOOD, watch::EXTENSIONS};
 
 /// What a file that cannot be read means for the mesh.
 const FILE_LAST_GOOD: &str =
@@ -110,6 +110,27 @@ pub(super) fn empty(path: &Arc<str>) -> Problem {
         meanwhile: FILE_LAST_GOOD.into(),
         hint: "delete the file, or write a comment into it to say that it is meant to be empty"
             .into(),
+    }
+}
+
+/// A directory without a file.
+pub(crate) fn empty_directory(path: &Arc<str>) -> Problem {
+    Problem {
+        code: Code::EmptyDirectory,
+        severity: Severity::Warning,
+        object: None,
+        source: Some(Source {
+            place: path.clone(),
+            line: None,
+        }),
+        field: "".into(),
+        message: format!(
+            "the directory has no file with one of the extensions {}",
+            EXTENSIONS.join(", ")
+        )
+        .into(),
+        meanwhile: "nothing is taken from it".into(),
+        hint: "put files there, or correct the path".into(),
     }
 }
 

@@ -32,6 +32,7 @@ fn reading(files: &[(&str, &[u8])]) -> Reading {
     Reading {
         files: files.collect(),
         errors: Vec::new(),
+        empty: Vec::new(),
     }
 }
 

@@ -177,6 +177,7 @@ fn a_path_that_is_missing_is_never_an_empty_registry() {
     let reading = |text: &str, errors: &[&FileError]| Reading {
         files: vec![file(text)],
         errors: errors.iter().map(|error| (*error).clone()).collect(),
+        empty: Vec::new(),
     };
     let mut registry = Registry::default();
     let said = registry.takes(&reading(CART, &[&missing]));
@@ -203,6 +204,22 @@ fn a_path_that_is_missing_is_never_an_empty_registry() {
 }
 
 #[test]
+fn a_directory_without_a_file_is_warned_of_until_it_has_one() {
+    let mut registry = Registry::default();
+    let said = registry.takes(&Reading {
+        files: Vec::new(),
+        errors: Vec::new(),
+        empty: vec!["policies/".into()],
+    });
+    assert!(
+        said.contains("! BW0106 warning policies/ the directory has no file"),
+        "{said}"
+    );
+    let said = registry.reads(&[("policies/a.yaml", CART)]);
+    assert!(!said.contains("BW0106"), "{said}");
+}
+
+#[test]
 fn a_file_that_becomes_unreadable_or_too_large_keeps_what_it_last_said() {
     let mut registry = Registry::default();
     registry.reads(&[("a.yaml", CART)]);
@@ -221,6 +238,7 @@ fn a_file_that_becomes_unreadable_or_too_large_keeps_what_it_last_said() {
                 content: Err(error),
             }],
             errors: Vec::new(),
+            empty: Vec::new(),
         });
         assert!(
             said.starts_with(&format!("! {code} error a.yaml no")),
