@@ -63,7 +63,7 @@ pub(super) struct Command {
     #[arg(long, value_enum, default_value = "delta")]
     protocol: XdsProtocol,
     /// The port of Envoy's admin interface on 127.0.0.1; 0 takes any free one
-    #[arg(long, value_name = "PORT", default_value_t = 15000)]
+    #[arg(long, value_name = "PORT", default_value_t = bowline_translate::ADMIN_PORT)]
     admin_port: u16,
     /// Where it stands
     #[arg(long, value_name = "REGION/ZONE/SUBZONE")]

@@ -19,7 +19,7 @@ use bowline_proto::envoy::config::{
 use bowline_snapshot::{Layer, Resource, ResourceType};
 
 use crate::{
-    Translated,
+    Translated, admin_port,
     circuit_breaker::circuit_breakers,
     cluster::{Caller, discovery, original_destination, protocol_options},
     http::{Downstream, Routes, connection_manager},
@@ -170,6 +170,8 @@ fn explicit(key: &InboundKey, http_port: u16, layer: &mut Layer) -> Vec<Problem>
             );
             continue;
         }
+        let field = format!("ports[{}].number", port.number);
+        problems.extend(admin_port::collision(port.number, None, &field));
         let mut cluster = workload_cluster(port);
         cluster.cluster_discovery_type = Some(discovery(envoy_cluster::DiscoveryType::Static));
         cluster.load_assignment = Some(at_loopback(&cluster.name, app_port));

@@ -21,6 +21,7 @@ mod gateway;
 mod inbound;
 mod service;
 
+mod admin_port;
 mod circuit_breaker;
 mod cluster;
 mod dns;
@@ -39,6 +40,7 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
+pub use admin_port::ADMIN_PORT;
 pub use assembly::OutboundAssembly;
 pub use endpoints::endpoints;
 pub use gateway::gateway;

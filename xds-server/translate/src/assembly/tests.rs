@@ -416,3 +416,24 @@ fn hosts_without_a_port_are_a_loop_where_the_listener_has_the_port_that_they_mea
     assert_eq!(loops(80), json!({"safe_regex": {"regex": with_or_without}}));
     assert_eq!(loops(15080), json!({"suffix": ":15080"}));
 }
+
+#[test]
+fn a_local_listener_on_the_port_of_envoys_admin_interface_is_warned_of() {
+    let mesh = mesh(vec![
+        service_object("db", &[(15000, Protocol::Tcp)]),
+        service_object("web", &[(15000, Protocol::Http)]),
+    ]);
+    let key = outbound_key(EXPLICIT);
+    let codes = |name, capture| -> Vec<String> {
+        let view = bowline_mesh::view::ServiceView::new(&mesh, &key, &hostname(name)).unwrap();
+        let problems = crate::service(&view, capture).problems;
+        problems.iter().map(ToString::to_string).collect()
+    };
+    let warned = codes("db", EXPLICIT);
+    assert_eq!(warned.len(), 1);
+    assert!(warned[0].starts_with("BW0401 warning"), "{warned:?}");
+    assert!(warned[0].contains("port 15000 is that of Envoy's admin interface"));
+    // Nobody listens there for these.
+    assert!(codes("web", EXPLICIT).is_empty());
+    assert!(codes("db", TRANSPARENT).is_empty());
+}

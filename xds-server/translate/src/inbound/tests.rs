@@ -45,6 +45,19 @@ fn an_explicit_sidecar_stands_in_front_of_ports_that_say_so() {
 }
 
 #[test]
+fn a_port_that_is_also_that_of_envoys_admin_interface_is_warned_of() {
+    let at_admin = vec![port(15000, Protocol::Http, Some(9000))];
+    let Translated { value, problems } = translated(Capture::Explicit, at_admin.clone());
+    assert_eq!(names(&value, ResourceType::LISTENER), ["0.0.0.0_15000"]);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        (problems[0].severity, &*problems[0].field),
+        (bowline_mesh::Severity::Warning, "ports[15000].number")
+    );
+    assert_eq!(translated(Capture::Transparent, at_admin).problems, []);
+}
+
+#[test]
 fn an_explicit_sidecar_never_sends_to_itself() {
     let bad = [
         vec![port(8080, Protocol::Http, Some(8080))],

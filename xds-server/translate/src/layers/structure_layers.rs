@@ -156,7 +156,12 @@ impl StructureLayers {
             let mut seen = SeenAlike::default();
             let view = ServiceView::new(mesh, key, hostname);
             assembly.set(hostname, view.map(|view| seen.parts(view, capture)));
-            note_service(&mut self.service_problems, hostname, seen.into_problems());
+            // Beside those that other kinds of sidecars have with it.
+            let problems = seen.into_problems();
+            if !problems.is_empty() {
+                let of_service = self.service_problems.entry(hostname.clone());
+                of_service.or_default().extend(problems);
+            }
         }
         let Translated { value, problems } = assembly.layer();
         self.note(ViewKey::Outbound(key.clone()), problems);

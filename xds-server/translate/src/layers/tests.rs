@@ -294,3 +294,24 @@ fn assignments_are_named_stale_and_served_until_they_are_taken_out() {
     assert_eq!(layers.remove(&update.stale).len(), 1);
     assert_eq!(served(&layers), 0);
 }
+
+#[test]
+fn what_is_wrong_for_one_kind_of_sidecar_is_told_whoever_connects_next() {
+    let mut store = store();
+    let mut layers = StructureLayers::default();
+    // The port of Envoy's admin interface: a listener of its own with explicit listeners only.
+    let db = service("shop", "cart", 15000, Protocol::Tcp, Balancing::Everywhere);
+    let event = RegistryEvent {
+        registry: "a".parse().unwrap(),
+        change: Change::Replace(vec![db]),
+        problems: vec![],
+    };
+    let changed = store.apply(event, Duration::ZERO).changed;
+    let explicit = outbound(Role::Sidecar(Capture::Explicit), "shop");
+    let transparent = outbound(Role::Sidecar(Capture::Transparent), "shop");
+    layers.update(store.mesh(), &changed, &[explicit.clone()].into());
+    assert_eq!(layers.problems().len(), 1);
+    let both = [explicit, transparent].into();
+    layers.update(store.mesh(), &Changed::default(), &both);
+    assert_eq!(layers.problems().len(), 1);
+}

@@ -10,6 +10,7 @@ use super::{
     ListenerPart, Rank, ServiceParts, SharedRoutes, bytes_chain, http_routes, virtual_host,
 };
 use crate::{
+    admin_port,
     listener::{Place, Socket, listener},
     name,
     own_connections::refuse_own,
@@ -45,6 +46,9 @@ pub(super) fn add(
             .error(),
         );
         return;
+    }
+    if !protocol_takes_http(*protocol) {
+        problems.extend(admin_port::collision(local, parts.object.as_ref(), "ports"));
     }
     match protocol {
         // What nobody declared is taken to be HTTP: a port of its own on loopback would be taken away from the application.
