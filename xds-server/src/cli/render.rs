@@ -1,11 +1,12 @@
 //! `bowline render`: what a proxy would get, or gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use bowline_mesh::Proxy;
 use clap::Args;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::bootstrap::{CaptureMode, ObjectName};
@@ -34,7 +35,7 @@ pub(super) struct Command {
     /// This gateway
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "admin")]
     gateway: Option<ObjectName>,
-    /// The connected proxy with this id, as `bowline proxies` lists it
+    /// The connected proxy with this id, as `bowline proxies` lists it, or with this in its id if that is only one
     #[arg(long, value_name = "ID", conflicts_with = "config")]
     proxy: Option<String>,
     /// How connections come to the sidecar
@@ -54,7 +55,7 @@ pub(super) struct Command {
 const EXAMPLE: &str = "Examples:
   bowline render --config bowline.yaml --workload shop/cart-1 --type cds
   bowline render --config bowline.yaml --gateway default/edge --type rds
-  bowline render --admin http://127.0.0.1:15014 --proxy sidecar~10.0.0.5~cart-1.shop~shop.svc.cluster.local";
+  bowline render --admin http://127.0.0.1:15014 --proxy cart-1.shop";
 
 pub(super) fn run(command: &Command) -> Result<Outcome> {
     let resources = match (&command.config, &command.admin, &command.proxy) {
@@ -128,8 +129,10 @@ fn proxy(command: &Command, offline: &offline::Offline) -> Result<Proxy> {
     ))
 }
 
+/// More names than these are counted only.
+const SHOWN_MAX: usize = 10;
+
 fn known_names(known: &[String]) -> String {
-    const SHOWN_MAX: usize = 10;
     match known {
         [] => "there is none".to_owned(),
         known if known.len() <= SHOWN_MAX => format!("there is {}", known.join(", ")),
@@ -137,7 +140,43 @@ fn known_names(known: &[String]) -> String {
     }
 }
 
-fn from_server(command: &Command, url: &AdminUrl, proxy: &str) -> Result<Value> {
+/// As the API tells it.
+#[derive(Debug, Deserialize)]
+struct Connected {
+    id: String,
+}
+
+/// The one proxy that was meant.
+fn the_one<'a>(ids: &BTreeSet<&'a str>, wanted: &str) -> Result<&'a str> {
+    if let Some(id) = ids.get(wanted) {
+        return Ok(id);
+    }
+    let like: Vec<&str> = ids
+        .iter()
+        .copied()
+        .filter(|id| id.contains(wanted))
+        .collect();
+    match like.as_slice() {
+        [only] => Ok(only),
+        [] => bail!(
+            "no proxy with '{wanted}' in its id is connected; `bowline proxies` lists who is connected"
+        ),
+        several if several.len() <= SHOWN_MAX => bail!(
+            "'{wanted}' is in the ids of {} proxies: {}",
+            several.len(),
+            several.join(", ")
+        ),
+        several => bail!(
+            "'{wanted}' is in the ids of {} proxies: `bowline proxies {wanted}` lists them",
+            several.len()
+        ),
+    }
+}
+
+fn from_server(command: &Command, url: &AdminUrl, wanted: &str) -> Result<Value> {
+    let connected: Vec<Connected> = url.server().get("/v1/proxies")?.success()?;
+    let ids = connected.iter().map(|proxy| proxy.id.as_str()).collect();
+    let proxy = the_one(&ids, wanted)?;
     let mut path = format!("/v1/proxies/{}/resources", path_segment(proxy));
     let mut separator = '?';
     let resource_type = command
@@ -154,4 +193,22 @@ fn from_server(command: &Command, url: &AdminUrl, proxy: &str) -> Result<Value> 
         .get_mut("resources")
         .map(Value::take)
         .unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_an_id_is_enough_where_only_one_proxy_has_it() {
+        let ids = ["a~cart-1.shop~x", "a~cart-12.shop~x", "cart-1"].into();
+        let found = |wanted| the_one(&ids, wanted).map_err(|error| error.to_string());
+        assert_eq!(found("cart-12"), Ok("a~cart-12.shop~x"));
+        assert_eq!(found("cart-1.shop"), Ok("a~cart-1.shop~x"));
+        // A whole id, although it is a part of others.
+        assert_eq!(found("cart-1"), Ok("cart-1"));
+        let several = "'shop' is in the ids of 2 proxies: a~cart-1.shop~x, a~cart-12.shop~x";
+        assert_eq!(found("shop"), Err(several.to_owned()));
+        assert!(found("web").unwrap_err().contains("no proxy with 'web'"));
+    }
 }

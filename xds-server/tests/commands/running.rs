@@ -45,7 +45,10 @@ fn a_running_server_is_asked_over_http_or_by_its_owner() {
     );
     let nobody = of(&format!("render --admin {admin} --proxy a/b~c"));
     assert!(
-        nobody.status == 1 && nobody.err.contains("the proxy 'a/b~c' is not known here"),
+        nobody.status == 1
+            && nobody
+                .err
+                .contains("no proxy with 'a/b~c' in its id is connected"),
         "{nobody:?}"
     );
 }
