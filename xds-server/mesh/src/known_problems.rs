@@ -1,10 +1,10 @@
 //! Everything that is wrong in a mesh, found when somebody asks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use crate::{
-    Balancing, Code, Endpoint, EndpointGroup, GatewayName, Hostname, MergedService, Mesh,
-    ObjectKey, Problem, RouteParent, Severity, merge::conflicts, view::ListenerView,
+    Backend, Balancing, Code, Destination, Endpoint, EndpointGroup, GatewayName, MergedService,
+    Mesh, ObjectKey, Problem, RouteParent, Severity, merge::conflicts, view::ListenerView,
 };
 
 /// Endpoints that serve none of their service's ports get no requests, which nobody wants.
@@ -144,24 +144,31 @@ impl Mesh {
             .collect();
         for (key, route) in &self.http_routes {
             self.unresolved_parents(&gateways, key, &route.parents, problems);
-            self.unresolved_backends(key, route.destinations(), problems);
+            for (index, rule) in route.rules.iter().enumerate() {
+                let field = format!("rules[{index}].backends");
+                self.unresolved_backends(key, &field, rule.backends(), problems);
+            }
         }
         for (key, route) in &self.stream_routes {
             self.unresolved_parents(&gateways, key, &route.parents, problems);
-            self.unresolved_backends(key, route.destinations(), problems);
+            self.unresolved_backends(key, "backends", &route.backends, problems);
         }
     }
 
-    fn unresolved_backends<'a>(
+    fn unresolved_backends(
         &self,
         key: &ObjectKey,
-        destinations: impl Iterator<Item = (&'a Hostname, u16)>,
+        field: &str,
+        backends: &[Backend],
         problems: &mut Vec<Problem>,
     ) {
-        for (hostname, port) in destinations {
+        for (index, backend) in backends.iter().enumerate() {
+            let Destination::Service { hostname, port } = &backend.destination else {
+                continue;
+            };
             let message = match self.service(hostname) {
                 None => format!("no registry has a service {hostname}"),
-                Some(service) if service.port(port).is_none() => {
+                Some(service) if service.port(*port).is_none() => {
                     let ports: Vec<_> = service
                         .ports
                         .iter()
@@ -179,7 +186,7 @@ impl Mesh {
                 severity: Severity::Error,
                 object: Some(key.clone()),
                 source: None,
-                field: "backends".into(),
+                field: format!("{field}[{index}]").into(),
                 message: message.into(),
                 meanwhile: "its share of the requests is answered with 500".into(),
                 hint: "correct the backend, or define the service".into(),
@@ -242,7 +249,7 @@ impl Mesh {
                 severity: Severity::Error,
                 object: Some(key.clone()),
                 source: None,
-                field: Arc::from("parents"),
+                field: "parents".into(),
                 message: message.into(),
                 meanwhile: "the route does not act there".into(),
                 hint: "correct the parent, or let its listener allow the route".into(),

@@ -43,7 +43,7 @@ impl HttpRoute {
 }
 
 impl HttpRule {
-    fn backends(&self) -> &[Backend] {
+    pub(crate) fn backends(&self) -> &[Backend] {
         match &self.action {
             HttpAction::Forward {
                 backends,

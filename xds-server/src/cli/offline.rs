@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bowline_identity::{Claimed, PeerIdentity};
+use bowline_manifests::as_written;
 use bowline_mesh::view::ViewKey;
 use bowline_mesh::{
     Capture, Change, Changed, GatewayName, HostLookup, Mesh, MeshStore, Namespace, Problem, Proxy,
@@ -88,7 +89,10 @@ impl Offline {
             .into_iter()
             .chain(translation)
             .collect();
-        self.mesh.located(problems)
+        let mut problems = self.mesh.located(problems);
+        as_written(&mut problems, |place| std::fs::read(place).ok());
+        problems.sort();
+        problems
     }
 
     /// One proxy for each workload and kind of capture, and one for each gateway. What they share is built once.
