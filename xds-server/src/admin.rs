@@ -30,6 +30,7 @@ use bowline_state::WriteStatus;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::config::ConfigurationStatus;
@@ -74,35 +75,75 @@ struct Shared {
     started: SystemTime,
 }
 
-/// Serves the API at an address and, where there is a state directory, on the socket in it, until the token is cancelled. The socket is
-/// there when this returns; what serves is the future.
+/// Opens the API: until then, a server says that it lives and is starting, and nothing else.
+#[derive(Debug)]
+pub struct Opening {
+    started: SystemTime,
+    opened: watch::Sender<Option<Router>>,
+}
+
+/// Serves the API at an address until the token is cancelled. It answers from the first moment on, because reading a large state takes
+/// longer than whoever asks for the process's health may be willing to wait.
 ///
-/// # Errors
-/// When the socket cannot be made. The future fails when a listener does.
+/// The future fails when the listener does.
 pub fn serve(
     listener: TcpListener,
-    owner_socket: Option<PathBuf>,
-    api: Api,
     shutdown: CancellationToken,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
-    let shared = Shared {
-        api,
+) -> (
+    Opening,
+    impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) {
+    let (opened, open) = watch::channel(None);
+    let opening = Opening {
         started: SystemTime::now(),
+        opened,
     };
-    let owner_socket = owner_socket.map(OwnerSocket::bind).transpose()?;
-    Ok(async move {
-        let public = axum::serve(Bounded::new(listener), for_everyone(shared.clone()))
-            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        let Some(OwnerSocket { listener, path }) = owner_socket else {
-            return public.await.context("the admin API has failed");
-        };
-        let owner = axum::serve(Bounded::new(listener), for_owner(shared))
-            .with_graceful_shutdown(shutdown.cancelled_owned());
-        let served = tokio::try_join!(public, owner);
-        // Whoever finds no socket knows that nobody serves.
-        let _ = std::fs::remove_file(&path);
-        served.context("the admin API has failed").map(drop)
-    })
+    let serving = async move {
+        axum::serve(Bounded::new(listener), when_open(open))
+            .with_graceful_shutdown(shutdown.cancelled_owned())
+            .await
+            .context("the admin API has failed")
+    };
+    (opening, serving)
+}
+
+impl Opening {
+    /// Opens it: from now on it answers everything.
+    pub fn open(self, api: Api) -> OwnerApi {
+        let Self { started, opened } = self;
+        let shared = Shared { api, started };
+        opened.send_replace(Some(for_everyone(shared.clone())));
+        OwnerApi { shared }
+    }
+}
+
+/// The part of the API that is for the owner of the state directory.
+#[derive(Debug)]
+pub struct OwnerApi {
+    shared: Shared,
+}
+
+impl OwnerApi {
+    /// Serves it on a socket until the token is cancelled. The socket is there when this returns; what serves is the future.
+    ///
+    /// # Errors
+    /// When the socket cannot be made. The future fails when the listener does.
+    pub fn serve(
+        self,
+        socket: PathBuf,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
+        let Self { shared } = self;
+        let OwnerSocket { listener, path } = OwnerSocket::bind(socket)?;
+        Ok(async move {
+            let served = axum::serve(Bounded::new(listener), for_owner(shared))
+                .with_graceful_shutdown(shutdown.cancelled_owned())
+                .await;
+            // Whoever finds no socket knows that nobody serves.
+            let _ = std::fs::remove_file(&path);
+            served.context("the admin socket has failed")
+        })
+    }
 }
 
 struct OwnerSocket {
@@ -118,19 +159,33 @@ impl OwnerSocket {
     }
 }
 
+/// Answers what a starting server can, and everything when it is open.
+fn when_open(open: watch::Receiver<Option<Router>>) -> Router {
+    let starting = bounded(routes::starting());
+    Router::new().fallback(move |request: Request| {
+        let now = open.borrow().clone().unwrap_or_else(|| starting.clone());
+        now.oneshot(request)
+    })
+}
+
 fn for_everyone(shared: Shared) -> Router {
-    bounded(routes::reading().with_state(shared))
+    bounded(with_fallbacks(routes::reading().with_state(shared)))
 }
 
 fn for_owner(shared: Shared) -> Router {
-    bounded(routes::reading().merge(routes::acting()).with_state(shared))
+    let all = routes::reading().merge(routes::acting());
+    bounded(with_fallbacks(all.with_state(shared)))
+}
+
+fn with_fallbacks(router: Router) -> Router {
+    router
+        .fallback(routes::unknown)
+        .method_not_allowed_fallback(routes::wrong_method)
 }
 
 /// No request is large, takes long, or is one of very many.
 fn bounded(router: Router) -> Router {
     router
-        .fallback(routes::unknown)
-        .method_not_allowed_fallback(routes::wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(in_time))
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))

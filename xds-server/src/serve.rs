@@ -63,6 +63,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let mut tasks = Tasks::new(shutdown.clone());
 
+    let admin_socket = bind(config.admin.address, "admin.address").await?;
+    let mut addresses = Addresses {
+        xds: None,
+        xds_tls: None,
+        admin: Some(admin_socket.local_addr()?),
+    };
+    let (admin, serving) = admin::serve(admin_socket, shutdown.clone());
+    tasks.spawn("admin", serving);
+
     let (store, state_file) = open_state(&config.state)?;
     let writer = WriteBehind::start(store.clone())
         .context("cannot start the thread that writes the state")?;
@@ -113,7 +122,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         shutdown.clone(),
     );
 
-    let mut addresses = Addresses::default();
     let mut listeners = Vec::new();
     if let Some(address) = config.xds.plaintext {
         let listener = Listener::Plaintext(bind(address, "xds.address").await?);
@@ -142,9 +150,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             async move { Ok(upkeep.run(cancelled).await?) },
         );
     }
-    let admin_socket = bind(config.admin.address, "admin.address").await?;
-    addresses.admin = Some(admin_socket.local_addr()?);
-
     let writer_loop = writer_loop.timed_by(metrics.build_times());
     tasks.spawn("pipeline", writer_loop.run(shutdown.clone()));
     let (configured, follow) = watch::channel(config.registries.clone());
@@ -178,9 +183,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         state_file,
         configuration,
     };
-    let owner_socket = config.state.admin_socket();
-    let admin = admin::serve(admin_socket, owner_socket, api, shutdown.clone())?;
-    tasks.spawn("admin", admin);
+    let owner = admin.open(api);
+    if let Some(socket) = config.state.admin_socket() {
+        tasks.spawn("admin socket", owner.serve(socket, shutdown.clone())?);
+    }
     let reload = reload::Reload {
         config: config.clone(),
         pipeline: handle,

@@ -22,6 +22,8 @@ pub(super) enum Failure {
     NoRoute(String),
     #[error("this path does not take {0} requests; `GET /` lists what there is")]
     Method(String),
+    #[error("the server is starting: it reads its saved state")]
+    Starting,
     #[error("the request took too long")]
     Timeout,
     #[error(transparent)]
@@ -36,7 +38,7 @@ impl IntoResponse for Failure {
             Self::NotFound { .. } | Self::NoRoute(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Timeout | Self::Ended(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Timeout | Self::Ended(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let error = self.to_string();

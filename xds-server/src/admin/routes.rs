@@ -9,6 +9,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bowline_manifests::as_written;
 use bowline_mesh::{Problem, RegistryId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,15 +22,45 @@ use super::resources::{self, Listed, Selection, TypeName};
 use super::wire::{IssueRequest, IssueResponse, ListedRegistry, Readiness, Released, Version};
 use super::{Shared, certificates, problems, registries};
 use crate::metrics::{Facts, Handshakes};
-use crate::pipeline::LayerStatus;
+use crate::pipeline::{Blocker, LayerStatus};
 
 type Answer<T> = Result<Json<T>, Failure>;
+
+/// What a server says that has not read its saved state yet.
+pub(super) fn starting() -> Router {
+    let state = || Blocker {
+        name: "saved state".to_owned(),
+        reason: "it is being read".to_owned(),
+    };
+    Router::new()
+        .route("/healthz", get(healthy))
+        .route("/readyz", get(async move || told(vec![state()])))
+        .fallback(async || Failure::Starting)
+}
+
+async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+async fn readiness(State(shared): State<Shared>) -> Response {
+    told(shared.api.pipeline.readiness())
+}
+
+fn told(blockers: Vec<Blocker>) -> Response {
+    let ready = blockers.is_empty();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(Readiness { ready, blockers })).into_response()
+}
 
 /// What may be read by whoever reaches the API.
 pub(super) fn reading() -> Router<Shared> {
     Router::new()
         .route("/", get(index))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
         .route("/v1/version", get(version))
@@ -71,17 +102,6 @@ async fn index() -> Json<Value> {
         "POST /v1/registries/{name}/release": "believe a loss of endpoints; on the socket in the state directory only",
         "POST /v1/ca/issue": "a certificate; on the socket in the state directory only",
     }))
-}
-
-async fn readiness(State(shared): State<Shared>) -> Response {
-    let blockers = shared.api.pipeline.readiness();
-    let ready = blockers.is_empty();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, Json(Readiness { ready, blockers })).into_response()
 }
 
 async fn metrics(State(shared): State<Shared>) -> Result<Response, Failure> {
@@ -185,7 +205,16 @@ async fn listed_registries(State(shared): State<Shared>) -> Json<Vec<ListedRegis
 }
 
 async fn listed_problems(State(shared): State<Shared>) -> Answer<Vec<Problem>> {
-    Ok(Json(problems::list(&shared.api).await?))
+    let mut problems = problems::list(&shared.api).await?;
+    let placed = tokio::task::spawn_blocking(move || {
+        as_written(&mut problems, |place| std::fs::read(place).ok());
+        problems.sort();
+        problems
+    });
+    let placed = placed.await;
+    Ok(Json(
+        placed.map_err(|error| Failure::Internal(error.to_string()))?,
+    ))
 }
 
 async fn layers(State(shared): State<Shared>) -> Answer<Vec<LayerStatus>> {

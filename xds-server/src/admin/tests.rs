@@ -122,6 +122,29 @@ async fn exchange(router: Router, method: Method, path: &str, body: &str) -> (St
 }
 
 #[tokio::test]
+async fn a_server_lives_before_its_state_is_read() {
+    let (opened, open) = watch::channel(None);
+    let public = when_open(open);
+    let get = async |path| exchange(public.clone(), Method::GET, path, "").await;
+    assert_eq!(get("/healthz").await, (StatusCode::OK, "ok\n".to_owned()));
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    let (status, text) = get("/readyz").await;
+    let told: Value = serde_json::from_str(&text).unwrap();
+    let blocker = json!({"name": "saved state", "reason": "it is being read"});
+    let expected = json!({"ready": false, "blockers": [blocker]});
+    assert_eq!((status, told), (unavailable, expected));
+    for path in ["/v1/proxies", "/metrics", "/nothing"] {
+        let (status, text) = get(path).await;
+        assert_eq!(status, unavailable, "{path}");
+        assert!(text.contains("is starting"), "{text}");
+    }
+    let server = server();
+    opened.send_replace(Some(for_everyone(server.shared.clone())));
+    assert_eq!(get("/v1/proxies").await.0, StatusCode::OK);
+    assert_eq!(get("/nothing").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn readiness_names_what_is_missing() {
     let server = server();
     assert_eq!(

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 /// What is listened on.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Addresses {
     /// xDS without TLS.
     pub xds: Option<SocketAddr>,
