@@ -14,12 +14,10 @@ use crate::{
     http::{Agent, Answered, Ask, Token},
     mapping::{Context, map, shortened},
     scope::{Scope, percent_encoded},
-    watcher::{Answer, Body, Checks, Consistency, Failure, Query, Request},
+    watcher::{Answer, Body, Checks, Consistency, Failure, Query, Request, WAIT},
     wire::{self, Check, Entry},
 };
 
-/// How long Consul holds a question back that has no answer yet. It adds up to a sixteenth.
-const WAIT: Duration = Duration::from_secs(60);
 /// The question for names is answered more often: it also tells whether there still is a leader.
 const NAMES_WAIT: Duration = Duration::from_secs(10);
 /// What it may take besides to answer.
@@ -100,6 +98,7 @@ fn read(
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
+    let is_streamed = header("x-consul-query-backend") == Some("streaming");
     let fingerprint = xxh3_64(&answered.body);
     let body = match request.fingerprint == Some(fingerprint) {
         true => Body::Unchanged,
@@ -110,8 +109,10 @@ fn read(
         last_contact: header("x-consul-lastcontact")
             .and_then(|text| text.parse().ok())
             .map_or(Duration::ZERO, Duration::from_millis),
-        // Answers from an agent's own view of the servers do not say it.
-        has_leader: header("x-consul-knownleader").is_none_or(|text| text != "false"),
+        // A streamed answer says that there is none, whatever there is (hashicorp/consul#9776).
+        has_leader: is_streamed
+            || header("x-consul-knownleader").is_none_or(|text| text != "false"),
+        is_streamed,
         is_filtered: header("x-consul-results-filtered-by-acls").is_some_and(|text| text == "true"),
         transport: answered.transport,
         host: answered.host,

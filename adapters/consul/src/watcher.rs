@@ -18,7 +18,7 @@ use std::{
 
 pub(crate) use failure::{Standing, Trouble};
 pub(crate) use question::{
-    Action, Answer, Body, Checks, Consistency, Failure, Query, Request, RequestId,
+    Action, Answer, Body, Checks, Consistency, Failure, Query, Request, RequestId, WAIT,
 };
 
 use crate::{
@@ -134,6 +134,14 @@ struct Flight {
     consistency: Consistency,
     /// It reads for the sake of reading: what differs now was missed before.
     is_reread: bool,
+    sent_at: Instant,
+}
+
+impl Flight {
+    /// Whether its wait is not over yet.
+    fn ends_early(&self, now: Instant) -> bool {
+        self.index.is_some() && now < self.sent_at + WAIT
+    }
 }
 
 impl Watcher {
@@ -234,7 +242,7 @@ impl Watcher {
             return self.ask_consistently(&flight, &answer, now);
         }
         match flight.query.clone() {
-            Query::Names => self.names_answered(answer, now),
+            Query::Names => self.names_answered(&flight, answer, now),
             Query::Service(name) => self.service_answered(&name, &flight, answer, now),
             Query::Checks => self.checks_answered(answer, now),
         }
@@ -341,6 +349,7 @@ impl Watcher {
         lane: LaneId,
         index: Index,
         consistency: Consistency,
+        now: Instant,
     ) -> Request {
         self.last_request += 1;
         let id = RequestId(self.last_request);
@@ -354,6 +363,7 @@ impl Watcher {
                 index,
                 consistency,
                 is_reread: false,
+                sent_at: now,
             },
         );
         Request {

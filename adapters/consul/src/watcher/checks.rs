@@ -62,6 +62,7 @@ impl Watcher {
             lane,
             self.checks.index,
             self.checks.consistency,
+            now,
         );
         request.host = request.index.and(self.checks.host);
         request.fingerprint = self.checks.fingerprint;

@@ -6,11 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Answer, Body, Consistency, Query, RequestId, Watcher, services::ServiceWatch};
+use super::{
+    Action, Answer, Body, Consistency, Flight, Query, RequestId, Watcher, services::ServiceWatch,
+};
 use crate::watch::{Index, LaneId, Pace, Step, pace::Answered};
 
 /// Between answers that have no index to wait for.
 const WITHOUT_INDEX: Duration = Duration::from_secs(1);
+
+/// How often an answer that comes too early begins everything anew: servers may be set to wait for less time than they are asked to.
+const ANEW_AT_MOST: Duration = Duration::from_secs(300);
 
 /// The query for names.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct NameWatch {
     fingerprint: Option<u64>,
     /// The index that was known last, also where it is not asked with.
     last: Option<u64>,
+    /// When everything was begun anew last.
+    anew_at: Option<Instant>,
     /// The token may not see all names, so that one that is missing may only be hidden.
     pub(super) is_filtered: bool,
 }
@@ -41,6 +48,7 @@ impl NameWatch {
             pace: Pace::default(),
             fingerprint: None,
             last: None,
+            anew_at: None,
             is_filtered: false,
         }
     }
@@ -65,7 +73,13 @@ impl Watcher {
             self.names.host = None;
             self.names.index.reset();
         }
-        let mut request = self.send(Query::Names, lane, self.names.index, self.names.consistency);
+        let mut request = self.send(
+            Query::Names,
+            lane,
+            self.names.index,
+            self.names.consistency,
+            now,
+        );
         request.fingerprint = self.names.fingerprint;
         request.host = request.index.and(self.names.host);
         self.names.flight = Some(request.id);
@@ -79,13 +93,22 @@ impl Watcher {
         self.names.due = now;
     }
 
-    pub(super) fn names_answered(&mut self, answer: Answer, now: Instant) {
+    pub(super) fn names_answered(&mut self, flight: &Flight, answer: Answer, now: Instant) {
         let was_failing = self.breaker.close();
         self.names.consistency = Consistency::Stale;
         self.names.host = Some(answer.host);
         let step = self.names.index.step(answer.index);
         let went_back = answer.index < self.names.last && answer.index.is_some();
         self.names.last = answer.index;
+        // Nothing but a restored snapshot ends a wait early with the index that it began with. The answer is from before it, and so are the
+        // indexes of all other waits: they would be answered after their wait only.
+        let is_restored = step == Step::Same
+            && flight.ends_early(now)
+            && self.names.anew_at.is_none_or(|at| now >= at + ANEW_AT_MOST);
+        if is_restored {
+            self.names.last = None;
+            self.names.index.reset();
+        }
         let is_news = !matches!(answer.body, Body::Unchanged);
         let wait = self.names.pace.answered(
             Answered {
@@ -102,7 +125,8 @@ impl Watcher {
         let was_filtered = std::mem::replace(&mut self.names.is_filtered, answer.is_filtered);
         self.news.standing |= was_failing || was_filtered != answer.is_filtered;
         self.names.fingerprint = Some(answer.fingerprint);
-        if was_failing || went_back {
+        if was_failing || went_back || is_restored {
+            self.names.anew_at = Some(now);
             // Whatever was waited for has another past now.
             self.begin_anew(now);
         }

@@ -7,6 +7,9 @@ use crate::{
     watch::{LaneId, Transport},
 };
 
+/// How long Consul holds a question back that has no answer yet. It adds up to a sixteenth.
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
+
 /// A request, until its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RequestId(pub(crate) u64);
@@ -64,6 +67,8 @@ pub(crate) struct Answer {
     /// Since when the server that answered has not heard from its leader.
     pub(crate) last_contact: Duration,
     pub(crate) has_leader: bool,
+    /// It is from a view of the agent's, which shows nothing of what goes wrong, nor that something is hidden.
+    pub(crate) is_streamed: bool,
     /// The token may not see all of it.
     pub(crate) is_filtered: bool,
     pub(crate) transport: Transport,

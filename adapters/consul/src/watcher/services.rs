@@ -142,7 +142,7 @@ impl Watcher {
         };
         let (consistency, host) = (watch.consistency, watch.host);
         let (fingerprint, before) = (watch.fingerprint, watch.content.clone());
-        let mut request = self.send(Query::Service(name.clone()), lane, index, consistency);
+        let mut request = self.send(Query::Service(name.clone()), lane, index, consistency, now);
         request.host = request.index.and(host);
         // Where something is wrong, it is looked at again: what was kept may be right by now.
         request.fingerprint = fingerprint.filter(|_| before.is_some());
@@ -203,8 +203,13 @@ impl Watcher {
                 .as_ref()
                 .map_or(0, |content| content.instances.len())
         };
-        let was_filtered = std::mem::replace(&mut watch.is_filtered, answer.is_filtered);
         let shrinks = content.instances.len() < count(&before);
+        if answer.is_streamed && shrinks {
+            // The token may have lost them; only a read without an index says so.
+            return self.read_service(name, now);
+        }
+        let was_filtered = watch.is_filtered;
+        watch.is_filtered = answer.is_filtered || (answer.is_streamed && was_filtered);
         let is_hidden =
             answer.is_filtered && (content.instances.is_empty() || (shrinks && !was_filtered));
         if is_hidden {

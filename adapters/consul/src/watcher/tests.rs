@@ -13,6 +13,8 @@ struct Server {
     asked: usize,
     peak: usize,
     is_filtered: bool,
+    /// Waits for services are answered by streaming, which does not say what is hidden.
+    streams: bool,
     hidden: BTreeSet<Arc<str>>,
     fault: Option<Failure>,
     last_contact: Duration,
@@ -29,6 +31,7 @@ impl Server {
             asked: 0,
             peak: 0,
             is_filtered: false,
+            streams: false,
             hidden: BTreeSet::new(),
             fault: None,
             last_contact: Duration::ZERO,
@@ -54,17 +57,19 @@ impl Server {
         let index = self.index_of(&request.query);
         let fingerprint = index ^ u64::from(self.is_filtered);
         let sees = |name: &Arc<str>| !self.hidden.contains(name);
+        let is_service = matches!(request.query, Query::Service(_));
+        let is_streamed = self.streams && is_service && request.index.is_some();
         let mut is_filtered = self.is_filtered;
         let body = match &request.query {
             Query::Names => Body::Names(
                 self.names
                     .keys()
-                    .filter(|name| sees(name))
+                    .filter(|name| self.streams || sees(name))
                     .cloned()
                     .collect(),
             ),
             Query::Service(name) => {
-                is_filtered = self.hidden.contains(name);
+                is_filtered = self.hidden.contains(name) && !is_streamed;
                 let version = self.names.get(name).copied().filter(|_| sees(name));
                 Body::Service(Arc::new(content(name, version)))
             }
@@ -80,6 +85,7 @@ impl Server {
                 Consistency::Default => Duration::ZERO,
             },
             has_leader: true,
+            is_streamed,
             is_filtered,
             transport: self.transport,
             host: 1,
@@ -228,6 +234,39 @@ fn a_name_that_is_hidden_stays_and_one_that_is_gone_while_others_are_hidden_goes
     assert!(matches!(world.watcher.known("stock"), Known::Content(_)));
     let troubles: Vec<_> = world.watcher.troubles().collect();
     assert_eq!(troubles, [(&"stock".into(), &Trouble::Hidden)]);
+}
+
+#[test]
+fn what_a_stream_hides_without_a_sign_is_read_and_stays() {
+    let mut server = Server::new(&["cart", "stock"]);
+    server.streams = true;
+    let mut world = World::new(server, 64);
+    world.run(SECOND);
+    world.server.hidden.insert("stock".into());
+    world.server.change("stock");
+    world.run(SECOND);
+    assert!(matches!(world.watcher.known("stock"), Known::Content(_)));
+    let troubles: Vec<_> = world.watcher.troubles().collect();
+    assert_eq!(troubles, [(&"stock".into(), &Trouble::Hidden)]);
+    assert_eq!(world.known().len(), 2);
+}
+
+#[test]
+fn a_wait_for_names_that_ends_early_without_news_is_a_restored_snapshot() {
+    for (wait, is_restored) in [(SECOND, true), (62 * SECOND, false)] {
+        let mut world = World::new(Server::new(&["cart", "stock"]), 64);
+        world.run(SECOND);
+        assert!(world.watcher.take_news().is_complete);
+        let is_names = |request: &Request| request.query == Query::Names;
+        let place = world.server.waiting.iter().position(is_names).unwrap();
+        let names = world.server.waiting.remove(place);
+        world.run(wait);
+        let answer = world.server.answer(&names);
+        world.watcher.answered(names.id, answer, world.now);
+        world.run(SECOND);
+        assert_eq!(world.watcher.take_news().is_complete, is_restored);
+        assert_eq!(world.known(), world.server.names);
+    }
 }
 
 #[test]

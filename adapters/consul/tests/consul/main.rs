@@ -5,6 +5,8 @@ mod contract;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod running;
 #[cfg(test)]
 mod services;

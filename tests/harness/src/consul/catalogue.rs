@@ -110,35 +110,25 @@ impl Catalogue {
         tenancy: &Tenancy,
         registration: &Registration,
     ) -> Result<(), Refusal> {
-        let Registration {
-            node,
-            service,
-            check,
-            checks,
-            skip_node_update,
-        } = registration;
-        if node.node.is_empty() {
+        if registration.node.is_empty() {
             return Err(Refusal::NodeUnnamed);
         }
-        if node.address.is_empty() && !skip_node_update {
+        if registration.address.is_empty() && !registration.skip_node_update {
             return Err(Refusal::NoAddress);
         }
         self.raft += 1;
         let raft = self.raft;
         let tenant = self.tenants.entry(tenancy.clone()).or_default();
-        if !(*skip_node_update && tenant.nodes.contains_key(&node.node)) {
-            let node = NodeRow {
-                datacenter: self.datacenter.clone(),
-                ..node.clone()
-            };
-            tenant.ensure_node(node, raft);
+        let is_known = tenant.nodes.contains_key(&registration.node);
+        if !(registration.skip_node_update && is_known) {
+            tenant.ensure_node(registration.node_row(&self.datacenter), raft);
         }
-        if let Some(service) = service {
-            tenant.ensure_service(&node.node, service.clone(), raft);
+        if let Some(service) = &registration.service {
+            tenant.ensure_service(&registration.node, service.clone(), raft);
         }
-        for check in check.iter().chain(checks) {
+        for check in registration.check.iter().chain(&registration.checks) {
             let node = match check.node.as_str() {
-                "" => &node.node,
+                "" => &registration.node,
                 named => named,
             };
             let check = CheckRow {

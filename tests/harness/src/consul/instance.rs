@@ -221,11 +221,9 @@ impl Instance {
 
     pub(super) fn registration(&self) -> Registration {
         Registration {
-            node: self.node.clone(),
             service: Some(self.service.clone()),
-            check: None,
             checks: vec![self.check.clone()],
-            skip_node_update: false,
+            ..Registration::of(&self.node)
         }
     }
 
@@ -295,11 +293,9 @@ impl Instance {
 
     fn with_check(&self, check: CheckRow) -> Registration {
         Registration {
-            node: self.node.clone(),
-            service: None,
-            check: None,
             checks: vec![check],
             skip_node_update: true,
+            ..Registration::of(&self.node)
         }
     }
 }

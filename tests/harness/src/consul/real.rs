@@ -89,9 +89,14 @@ impl RealConsul {
         format!("http://{}", self.address())
     }
 
-    /// Where it answers over HTTPS, as a URL.
+    /// Where it answers over HTTPS.
+    pub fn https_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.https).into()
+    }
+
+    /// The same as a URL.
     pub fn https_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ports.https)
+        format!("https://{}", self.https_address())
     }
 
     /// The authority of its certificate, as PEM.
@@ -234,18 +239,31 @@ impl RealConsul {
         token: &str,
         services: impl IntoIterator<Item = &'a str>,
     ) -> Result<()> {
-        let services = services
-            .into_iter()
-            .map(|prefix| format!("service_prefix \"{prefix}\" {{ policy = \"read\" }}\n"));
-        let rules: String = std::iter::once("node_prefix \"\" { policy = \"read\" }\n".to_owned())
-            .chain(services)
-            .collect();
-        let policy = json!({"Name": format!("may-{token}"), "Rules": rules});
-        let made = self.put("/v1/acl/policy", policy.to_string()).await?;
-        let made = made.json()?;
-        let id = made.get("ID").context("a policy without an id")?;
-        let token = json!({"SecretID": token, "AccessorID": token, "Policies": [{"ID": id}]});
+        let policy = json!({"Name": policy_name(token), "Rules": rules(services)});
+        self.put("/v1/acl/policy", policy.to_string()).await?;
+        let policies = json!([{"Name": policy_name(token)}]);
+        let token = json!({"SecretID": token, "AccessorID": token, "Policies": policies});
         self.put("/v1/acl/token", token.to_string()).await?;
+        Ok(())
+    }
+
+    /// Changes what a token may read that was made here.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn narrow<'a>(
+        &self,
+        token: &str,
+        services: impl IntoIterator<Item = &'a str>,
+    ) -> Result<()> {
+        let name = policy_name(token);
+        let known = self.get(&format!("/v1/acl/policy/name/{name}")).await?;
+        let known = known.json()?;
+        let id = known.get("ID").and_then(Value::as_str);
+        let id = id.context("there is no such policy")?;
+        let policy = json!({"Name": name, "Rules": rules(services)});
+        self.put(&format!("/v1/acl/policy/{id}"), policy.to_string())
+            .await?;
         Ok(())
     }
 
@@ -301,6 +319,19 @@ impl RealConsul {
         self.process = process;
         ready
     }
+}
+
+fn policy_name(token: &str) -> String {
+    format!("may-{token}")
+}
+
+fn rules<'a>(services: impl IntoIterator<Item = &'a str>) -> String {
+    let services = services
+        .into_iter()
+        .map(|prefix| format!("service_prefix \"{prefix}\" {{ policy = \"read\" }}\n"));
+    std::iter::once("node_prefix \"\" { policy = \"read\" }\n".to_owned())
+        .chain(services)
+        .collect()
 }
 
 impl RealConsulBuilder {

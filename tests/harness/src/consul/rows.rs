@@ -48,7 +48,7 @@ pub(super) struct ServiceRow {
     pub(super) tagged_addresses: BTreeMap<String, AddressRow>,
     #[serde(default)]
     pub(super) meta: Option<BTreeMap<String, String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_unsaid")]
     pub(super) port: u16,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) socket_path: String,
@@ -185,12 +185,26 @@ pub(super) struct InstanceRow<'a> {
     pub(super) checks: Vec<&'a CheckRow>,
 }
 
-/// The body of `PUT /v1/catalog/register`.
+/// The body of `PUT /v1/catalog/register`. Consul refuses fields that it does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct Registration {
-    #[serde(flatten)]
-    pub(super) node: NodeRow,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) datacenter: String,
+    #[serde(rename = "ID", default, skip_serializing_if = "String::is_empty")]
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) node: String,
+    #[serde(default)]
+    pub(super) address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tagged_addresses: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) node_meta: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) partition: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) peer_name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<ServiceRow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +213,43 @@ pub(super) struct Registration {
     pub(super) checks: Vec<CheckRow>,
     #[serde(default)]
     pub(super) skip_node_update: bool,
+}
+
+impl Registration {
+    /// A node, with nothing on it yet.
+    pub(super) fn of(node: &NodeRow) -> Self {
+        let node = node.clone();
+        Self {
+            datacenter: node.datacenter,
+            id: node.id,
+            node: node.node,
+            address: node.address,
+            tagged_addresses: node.tagged_addresses,
+            node_meta: node.meta,
+            partition: node.partition,
+            peer_name: node.peer_name,
+            service: None,
+            check: None,
+            checks: Vec::new(),
+            skip_node_update: false,
+        }
+    }
+
+    /// Its node, in a datacenter.
+    pub(super) fn node_row(&self, datacenter: &str) -> NodeRow {
+        NodeRow {
+            id: self.id.clone(),
+            node: self.node.clone(),
+            address: self.address.clone(),
+            datacenter: datacenter.to_owned(),
+            tagged_addresses: self.tagged_addresses.clone(),
+            meta: self.node_meta.clone(),
+            partition: self.partition.clone(),
+            peer_name: self.peer_name.clone(),
+            create_index: 0,
+            modify_index: 0,
+        }
+    }
 }
 
 /// The body of `PUT /v1/catalog/deregister`: what is named most closely is removed.
@@ -223,4 +274,8 @@ pub(super) struct Deregistration {
     pub(super) partition: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) peer_name: String,
+}
+
+fn is_unsaid(port: &u16) -> bool {
+    *port == 0
 }

@@ -156,18 +156,15 @@ impl World {
             .map_err(|error| Reply::bad(&format!("Request decode failed: {error}")))?;
         let service = registration.service.as_ref();
         let tenancy = Tenancy::new(
-            &registration.node.partition,
+            &registration.partition,
             service.map_or("", |service| &service.namespace),
-            &registration.node.peer_name,
+            &registration.peer_name,
         );
-        let datacenter = [
-            query.datacenter.as_deref(),
-            Some(&registration.node.datacenter),
-        ]
-        .into_iter()
-        .flatten()
-        .find(|name| !name.is_empty())
-        .unwrap_or(own);
+        let datacenter = [query.datacenter.as_deref(), Some(&registration.datacenter)]
+            .into_iter()
+            .flatten()
+            .find(|name| !name.is_empty())
+            .unwrap_or(own);
         self.reachable(datacenter)?
             .register(&tenancy, &registration)
             .map_err(|refusal| Reply::failure(&refusal.to_string()))

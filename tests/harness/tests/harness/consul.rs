@@ -539,6 +539,8 @@ async fn it_is_written_to_over_http() {
         &put(register, json!({})).await.body[..],
         b"Must provide node"
     );
+    let unknown = json!({"Node": "n1", "Address": "10.0.0.1", "Meta": {}});
+    assert_eq!(put(register, unknown).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(
         put(NAMES, json!({})).await.status,
         StatusCode::METHOD_NOT_ALLOWED
