@@ -36,6 +36,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use crate::config::ConfigurationStatus;
 use crate::metrics::Metrics;
 use crate::pipeline::PipelineHandle;
+use crate::registries::Reports;
 use crate::tls::{TlsCounts, TlsStatus};
 
 use connections::Bounded;
@@ -50,6 +51,8 @@ mod tests;
 pub struct Api {
     /// The mesh, its registries and layers.
     pub pipeline: PipelineHandle,
+    /// What adapters report of the parts of their registries.
+    pub reports: Reports,
     /// Connected proxies.
     pub fleet: Fleet,
     /// The process's metrics.

@@ -5,6 +5,7 @@
 //! file can be applied while running.
 
 mod change;
+mod consul;
 mod error;
 mod fields;
 mod read;
@@ -12,13 +13,16 @@ mod registries;
 mod status;
 mod value;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bowline_cert_authority::ServerNames;
-use bowline_mesh::{MeshSettings, RegistrySettings};
+use bowline_consul::ConsulSettings;
+use bowline_kubernetes::{Access, Facts};
+use bowline_mesh::{MeshSettings, Namespace, RegistrySettings};
 
 pub use change::Difference;
 pub use error::{ConfigError, ConfigErrors};
@@ -156,6 +160,21 @@ pub enum RegistrySource {
     Inventory(PathBuf),
     /// Files and directories with Kubernetes and Gateway API objects.
     Manifests(Vec<PathBuf>),
+    /// A Kubernetes cluster.
+    Kubernetes(KubernetesConfig),
+    /// Consul datacenters.
+    Consul(ConsulSettings),
+}
+
+/// A Kubernetes cluster, and what of it is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// How its API server is reached.
+    pub access: Access,
+    /// What is watched besides services and routes.
+    pub facts: Facts,
+    /// Namespaces whose services and pods are left out.
+    pub ignored_namespaces: BTreeSet<Namespace>,
 }
 
 /// As messages name it.
@@ -163,6 +182,12 @@ impl fmt::Display for RegistrySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inventory(path) => write!(f, "inventory {}", path.display()),
+            Self::Consul(consul) => {
+                f.write_str("consul")?;
+                let mut addresses = consul.addresses.iter();
+                addresses.try_for_each(|address| write!(f, " {address}"))
+            }
+            Self::Kubernetes(cluster) => write!(f, "kubernetes: {}", cluster.access),
             Self::Manifests(paths) => {
                 f.write_str("manifests")?;
                 paths

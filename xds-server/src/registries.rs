@@ -1,11 +1,14 @@
 //! Running adapters: one task a registry, started, changed and stopped as the configuration says.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use bowline_consul::{Consul, ConsulSettings};
 use bowline_document::files::Pace;
 use bowline_inventory::Inventory;
+use bowline_kubernetes::{Kubernetes, Pace as RetryPace};
 use bowline_manifests::Manifests;
-use bowline_mesh::{Change, Object, RegistryEvent, RegistryId, RegistrySettings};
+use bowline_mesh::{Change, Object, RegistryEvent, RegistryId, RegistryPart, RegistrySettings};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -13,8 +16,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::config::{RegistryConfig, RegistrySource};
+use crate::config::{KubernetesConfig, RegistryConfig, RegistrySource};
 
+/// How long commands that work offline wait for what is not a file.
+const LOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// After an adapter broke, before it is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
@@ -24,6 +29,76 @@ pub fn load(registry: &RegistryConfig) -> RegistryEvent {
     match source {
         RegistrySource::Inventory(path) => inventory(settings, path, Vec::new()).load(),
         RegistrySource::Manifests(paths) => manifests(settings, paths, Vec::new()).load(),
+        RegistrySource::Kubernetes(config) => {
+            let registry = settings.id.clone();
+            let parts = watch::Sender::default();
+            let cluster = kubernetes(settings, config, Vec::new(), parts);
+            asked(registry, cluster.load())
+        }
+        RegistrySource::Consul(config) => {
+            let registry = settings.id.clone();
+            asked(registry, load_consul(settings, config))
+        }
+    }
+}
+
+/// Waits for what a registry answers, where there is no runtime yet.
+fn asked(registry: RegistryId, answer: impl Future<Output = RegistryEvent>) -> RegistryEvent {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(answer),
+        Err(error) => failing(registry, format!("it cannot be asked: {error}")),
+    }
+}
+
+/// The first thing that it says.
+async fn load_consul(settings: RegistrySettings, config: ConsulSettings) -> RegistryEvent {
+    let registry = settings.id.clone();
+    let (sender, mut events) = mpsc::channel(1);
+    let adapter = Consul {
+        settings,
+        consul: config,
+        last_good: Vec::new(),
+        parts: watch::Sender::default(),
+    };
+    let running = adapter.run(sender, CancellationToken::new());
+    tokio::select! {
+        () = running => failing(registry, "its adapter ended by itself".to_owned()),
+        Some(event) = events.recv() => event,
+        () = tokio::time::sleep(LOAD_PATIENCE) => {
+            failing(registry, format!("no answer within {} s", LOAD_PATIENCE.as_secs()))
+        }
+    }
+}
+
+fn failing(registry: RegistryId, error: String) -> RegistryEvent {
+    RegistryEvent {
+        registry,
+        change: Change::Failing { error },
+        problems: Vec::new(),
+    }
+}
+
+/// What adapters report of the parts of their registries, for whoever lists them.
+#[derive(Debug, Clone, Default)]
+pub struct Reports(Arc<Mutex<BTreeMap<RegistryId, watch::Receiver<Vec<RegistryPart>>>>>);
+
+impl Reports {
+    /// Of one registry; nothing where it has no parts.
+    pub fn of(&self, registry: &RegistryId) -> Vec<RegistryPart> {
+        let receivers = self.0.lock();
+        let receiver = receivers.get(registry);
+        receiver.map_or_else(Vec::new, |receiver| receiver.borrow().clone())
+    }
+
+    fn follow(&self, registry: RegistryId, parts: watch::Receiver<Vec<RegistryPart>>) {
+        self.0.lock().insert(registry, parts);
+    }
+
+    fn forget(&self, registry: &RegistryId) {
+        self.0.lock().remove(registry);
     }
 }
 
@@ -36,6 +111,7 @@ pub async fn run(
     mut configured: watch::Receiver<Vec<RegistryConfig>>,
     mut last_good: BTreeMap<RegistryId, Vec<Object>>,
     events: mpsc::Sender<RegistryEvent>,
+    reports: Reports,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut running: BTreeMap<RegistryId, Adapter> = BTreeMap::new();
@@ -50,15 +126,16 @@ pub async fn run(
             if let Some(adapter) = running.remove(&id) {
                 // Its last word must not come after the first of its successor.
                 adapter.stop().await;
+                reports.forget(&id);
                 info!(registry = %id, "stopped watching");
             }
         }
         for registry in registries {
             let id = registry.settings.id.clone();
             let saved = last_good.remove(&id).unwrap_or_default();
-            running
-                .entry(id)
-                .or_insert_with(|| Adapter::start(registry, saved, events.clone(), &shutdown));
+            running.entry(id).or_insert_with(|| {
+                Adapter::start(registry, saved, events.clone(), &reports, &shutdown)
+            });
         }
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -94,6 +171,28 @@ fn manifests(settings: RegistrySettings, paths: Vec<PathBuf>, last_good: Vec<Obj
     }
 }
 
+fn kubernetes(
+    settings: RegistrySettings,
+    config: KubernetesConfig,
+    last_good: Vec<Object>,
+    parts: watch::Sender<Vec<RegistryPart>>,
+) -> Kubernetes {
+    let KubernetesConfig {
+        access,
+        facts,
+        ignored_namespaces,
+    } = config;
+    Kubernetes {
+        settings,
+        access,
+        facts,
+        ignored_namespaces,
+        last_good,
+        pace: RetryPace::default(),
+        parts,
+    }
+}
+
 /// A running adapter.
 struct Adapter {
     registry: RegistryConfig,
@@ -106,15 +205,19 @@ impl Adapter {
         registry: RegistryConfig,
         last_good: Vec<Object>,
         events: mpsc::Sender<RegistryEvent>,
+        reports: &Reports,
         shutdown: &CancellationToken,
     ) -> Self {
         info!(registry = %registry.settings.id, source = %registry.source, "watching");
         let cancelled = shutdown.child_token();
+        let parts = watch::Sender::default();
+        reports.follow(registry.settings.id.clone(), parts.subscribe());
         let mut task = JoinSet::new();
         task.spawn(keep_running(
             registry.clone(),
             last_good,
             events,
+            parts,
             cancelled.clone(),
         ));
         Self {
@@ -165,6 +268,7 @@ async fn keep_running(
     registry: RegistryConfig,
     mut last_good: Vec<Object>,
     events: mpsc::Sender<RegistryEvent>,
+    parts: watch::Sender<Vec<RegistryPart>>,
     cancelled: CancellationToken,
 ) {
     let id = registry.settings.id.clone();
@@ -174,6 +278,7 @@ async fn keep_running(
             registry.clone(),
             std::mem::take(&mut last_good),
             events.clone(),
+            parts.clone(),
             cancelled.clone(),
         ));
         let ended = task.join_next().await;
@@ -185,13 +290,7 @@ async fn keep_running(
             Some(Ok(())) | None => "its adapter ended by itself; it is started again".to_owned(),
         };
         error!(registry = %id, error, "an adapter must never end: please report this");
-        let change = Change::Failing { error };
-        let failing = RegistryEvent {
-            registry: id.clone(),
-            change,
-            problems: Vec::new(),
-        };
-        if events.send(failing).await.is_err() {
+        if events.send(failing(id.clone(), error)).await.is_err() {
             return;
         }
         tokio::select! {
@@ -205,6 +304,7 @@ async fn run_once(
     registry: RegistryConfig,
     last_good: Vec<Object>,
     events: mpsc::Sender<RegistryEvent>,
+    parts: watch::Sender<Vec<RegistryPart>>,
     cancelled: CancellationToken,
 ) {
     let RegistryConfig { settings, source } = registry;
@@ -218,6 +318,20 @@ async fn run_once(
             manifests(settings, paths, last_good)
                 .run(events, cancelled)
                 .await;
+        }
+        RegistrySource::Kubernetes(config) => {
+            kubernetes(settings, config, last_good, parts)
+                .run(events, cancelled)
+                .await;
+        }
+        RegistrySource::Consul(config) => {
+            let consul = Consul {
+                settings,
+                consul: config,
+                last_good,
+                parts,
+            };
+            consul.run(events, cancelled).await;
         }
     }
 }

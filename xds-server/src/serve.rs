@@ -31,7 +31,7 @@ use crate::{
     log,
     metrics::Metrics,
     pipeline::{Births, PipelineSettings, Restored, Saved, pipeline},
-    registries,
+    registries::{self, Reports},
     source::MeshSource,
     tasks::Tasks,
     tls::{self, TlsFiles, TlsListener, TlsSource},
@@ -152,10 +152,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let writer_loop = writer_loop.timed_by(metrics.build_times());
     tasks.spawn("pipeline", writer_loop.run(shutdown.clone()));
+    let reports = Reports::default();
     let (configured, follow) = watch::channel(config.registries.clone());
     tasks.spawn(
         "registries",
-        registries::run(follow, last_good, events, shutdown.clone()),
+        registries::run(follow, last_good, events, reports.clone(), shutdown.clone()),
     );
     let stuck = service.clone();
     let cancelled = shutdown.clone();
@@ -174,6 +175,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (configuration_status, configuration) = watch::channel(ConfigurationStatus::default());
     let api = admin::Api {
         pipeline: handle.clone(),
+        reports,
         fleet,
         metrics,
         authority,

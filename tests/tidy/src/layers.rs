@@ -71,6 +71,21 @@ const LAYERS: &[Layer] = &[
         why: "a registry speaks the mesh's words only; an entry may name an identity",
     },
     Layer {
+        name: "bowline-consul",
+        may_use: &["bowline-identity", "bowline-mesh"],
+        why: "a registry speaks the mesh's words only; metadata may name an identity",
+    },
+    Layer {
+        name: "bowline-kubernetes",
+        may_use: &[
+            "bowline-document",
+            "bowline-identity",
+            "bowline-manifests",
+            "bowline-mesh",
+        ],
+        why: "a registry speaks the mesh's words only; what its objects mean is said once, for files and clusters",
+    },
+    Layer {
         name: "bowline-conformance",
         may_use: &["bowline-identity", "bowline-mesh"],
         why: "it is the contract of every adapter, so it may know none of them",
@@ -80,9 +95,11 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "bowline-ads",
             "bowline-cert-authority",
+            "bowline-consul",
             "bowline-document",
             "bowline-identity",
             "bowline-inventory",
+            "bowline-kubernetes",
             "bowline-manifests",
             "bowline-mesh",
             "bowline-proto",

@@ -2,18 +2,26 @@
 
 use std::time::Duration;
 
-use bowline_mesh::{Held, RegistryState, RegistryStatus};
+use bowline_mesh::{Held, RegistryPart, RegistryState, RegistryStatus};
 
 use super::wire::{HeldLoss, ListedRegistry, Moment, RegistryHealth};
+use crate::registries::Reports;
 
-pub(super) fn list(registries: Vec<RegistryStatus>, now: Duration) -> Vec<ListedRegistry> {
+pub(super) fn list(
+    registries: Vec<RegistryStatus>,
+    reports: &Reports,
+    now: Duration,
+) -> Vec<ListedRegistry> {
     registries
         .into_iter()
-        .map(|status| listed(status, now))
+        .map(|status| {
+            let parts = reports.of(&status.registry);
+            listed(status, parts, now)
+        })
         .collect()
 }
 
-fn listed(status: RegistryStatus, now: Duration) -> ListedRegistry {
+fn listed(status: RegistryStatus, parts: Vec<RegistryPart>, now: Duration) -> ListedRegistry {
     let age = status.state.age(now);
     let RegistryStatus {
         registry,
@@ -36,6 +44,7 @@ fn listed(status: RegistryStatus, now: Duration) -> ListedRegistry {
         endpoints,
         events,
         held: held.map(held_loss),
+        parts,
     };
     match state {
         RegistryState::Starting => {}

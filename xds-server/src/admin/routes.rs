@@ -201,7 +201,8 @@ async fn listed_registries(State(shared): State<Shared>) -> Json<Vec<ListedRegis
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    Json(registries::list(shared.api.pipeline.registries(), now))
+    let registries = shared.api.pipeline.registries();
+    Json(registries::list(registries, &shared.api.reports, now))
 }
 
 async fn listed_problems(State(shared): State<Shared>) -> Answer<Vec<Problem>> {

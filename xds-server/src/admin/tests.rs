@@ -50,6 +50,7 @@ fn server() -> Server {
     let state = tempfile::NamedTempFile::new().unwrap();
     let api = Api {
         pipeline: handle,
+        reports: Default::default(),
         fleet: Fleet::observed_by(metrics.observer(births)),
         metrics,
         authority: Arc::new(authority),

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bowline_identity::SpiffeId;
+use bowline_mesh::RegistryPart;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -71,6 +72,9 @@ pub struct ListedRegistry {
     pub events: u64,
     /// A loss that is held back.
     pub held: Option<HeldLoss>,
+    /// Its parts that are watched by themselves, where it has such.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<RegistryPart>,
 }
 
 /// How a registry is doing, in short.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use bowline_mesh::{PartState, RegistryPart};
 use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 
@@ -43,7 +44,10 @@ const EXAMPLE: &str = "Examples:
   bowline registries --config bowline.yaml -o json
   bowline registries release vms --config bowline.yaml
 
-AGE is for how long what is served has not been confirmed: 0s while the registry is live, however long ago it last changed.";
+AGE is for how long what is served has not been confirmed: 0s while the registry is live, however long ago it last changed.
+Parts are what of a registry is watched by itself: each datacenter of a Consul, each kind of objects
+of a Kubernetes cluster. DRIFT counts changes that were missed, and found when
+everything was read again.";
 
 const RELEASE_EXAMPLE: &str = "Example:
   bowline registries release vms --config bowline.yaml";
@@ -108,6 +112,7 @@ fn text(listed: &[ListedRegistry], now: OffsetDateTime) -> String {
         "EVENTS",
     ];
     let mut text = output::table(head, &rows);
+    text.push_str(&parts(listed));
     for ListedRegistry {
         registry,
         error,
@@ -130,6 +135,83 @@ fn text(listed: &[ListedRegistry], now: OffsetDateTime) -> String {
         }
     }
     text
+}
+
+/// The parts of registries that have such, or nothing.
+fn parts(listed: &[ListedRegistry]) -> String {
+    let rows: Vec<_> = listed
+        .iter()
+        .flat_map(|listed| {
+            listed
+                .parts
+                .iter()
+                .map(move |part| (&listed.registry, part))
+        })
+        .map(|(registry, part)| {
+            let RegistryPart {
+                name,
+                state,
+                stale_for,
+                services,
+                instances,
+                changes_per_second_milli,
+                throttled,
+                denied,
+                drift,
+                mode,
+                last_error,
+            } = part;
+            let state = match state {
+                PartState::Starting => "starting",
+                PartState::Live => "live",
+                PartState::Stale => "stale",
+                PartState::Denied => "denied",
+                PartState::Throttled => "throttled",
+                PartState::Down => "down",
+            };
+            let or_dash = |text: &str| match text {
+                "" => "-".to_owned(),
+                text => text.to_owned(),
+            };
+            [
+                registry.clone(),
+                name.to_string(),
+                stale_for.map_or_else(
+                    || state.to_owned(),
+                    |stale_for| format!("{state} for {}", age(stale_for)),
+                ),
+                services.to_string(),
+                instances.to_string(),
+                format!(
+                    "{}.{}",
+                    changes_per_second_milli / 1000,
+                    changes_per_second_milli % 1000 / 100
+                ),
+                throttled.to_string(),
+                denied.to_string(),
+                drift.to_string(),
+                or_dash(mode),
+                or_dash(last_error.as_deref().unwrap_or_default()),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = [
+        "REGISTRY",
+        "PART",
+        "STATE",
+        "SERVICES",
+        "INSTANCES",
+        "CHANGES/S",
+        "THROTTLED",
+        "DENIED",
+        "DRIFT",
+        "WATCHED",
+        "LAST ERROR",
+    ];
+    format!("\n{}", output::table(head, &rows))
 }
 
 /// Nothing where the later is the earlier: clocks differ.

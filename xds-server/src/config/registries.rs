@@ -1,16 +1,17 @@
 //! The entries of `registries`, and `manifests`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bowline_document::Node;
 use bowline_identity::TrustDomain;
+use bowline_kubernetes::{Access, Facts};
 use bowline_mesh::{GuardSettings, HostPattern, Hostname, Namespace, RegistryId, RegistrySettings};
 use serde::Deserialize;
 
 use super::fields::{Fields, Report, decoded};
 use super::value::{Share, Span};
-use super::{RegistryConfig, RegistrySource};
+use super::{KubernetesConfig, RegistryConfig, RegistrySource, consul};
 
 /// What a registry's entry takes from the mesh where it says nothing itself.
 pub(super) struct Defaults {
@@ -130,24 +131,25 @@ fn entry(
     let source = source?;
     settings.guard.doubts_updates = match source {
         RegistrySource::Inventory(_) | RegistrySource::Manifests(_) => true,
+        RegistrySource::Kubernetes(_) | RegistrySource::Consul(_) => false,
     };
     Some(RegistryConfig { settings, source })
 }
 
 /// Where the registry is: exactly one field says so.
 fn source(fields: &mut Fields<'_>) -> Option<RegistrySource> {
-    for (name, what) in [
-        ("kubernetes", "Kubernetes clusters"),
-        ("consul", "Consul datacenters"),
-    ] {
-        if fields.node(name).is_some() {
-            fields.wrong(
-                name,
-                format!("this version cannot watch {what} yet"),
-                "it reads machines and services from `inventory: {path: …}`, and Kubernetes and Gateway API objects as files from `manifests`",
-            );
-            return None;
-        }
+    let kinds = ["kubernetes", "consul", "inventory"];
+    let given = kinds.map(|name| fields.node(name).is_some().then_some(name));
+    let mut given = given.into_iter().flatten();
+    let first = given.next();
+    if let (Some(first), Some(second)) = (first, given.next()) {
+        let message = format!("the registry is where `{first}` says already");
+        fields.wrong(second, message, "give each source an entry of its own");
+    }
+    match first {
+        Some("kubernetes") => return kubernetes(fields.fields("kubernetes", KUBERNETES)?),
+        Some("consul") => return consul::read(fields.fields("consul", consul::FIELDS)?),
+        _ => {}
     }
     fields.required(
         "inventory",
@@ -164,6 +166,40 @@ fn inventory(mut fields: Fields<'_>) -> Option<RegistrySource> {
             Fields::file,
         )
         .map(RegistrySource::Inventory)
+}
+
+fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
+    let is_given = fields.node("kubeconfig").is_some();
+    let path = fields.file("kubeconfig");
+    let context = fields.value::<String>("context");
+    let pods = fields.value("pods").unwrap_or(true);
+    let nodes = fields.value("nodes").unwrap_or(true);
+    let ignored_namespaces = fields
+        .value::<Vec<Namespace>>("ignored_namespaces")
+        .map_or_else(own_namespaces, BTreeSet::from_iter);
+    if !is_given && context.is_some() {
+        fields.wrong(
+            "context",
+            "contexts are in a kubeconfig, and none is given",
+            "give `kubeconfig`, or leave the context out to watch the cluster in which the server runs",
+        );
+    }
+    let access = match path {
+        Some(path) => Access::Kubeconfig { path, context },
+        None if is_given => return None,
+        None => Access::InCluster,
+    };
+    Some(RegistrySource::Kubernetes(KubernetesConfig {
+        access,
+        facts: Facts { pods, nodes },
+        ignored_namespaces,
+    }))
+}
+
+/// The namespaces of what a cluster itself is made of.
+fn own_namespaces() -> BTreeSet<Namespace> {
+    let names = ["kube-system", "kube-public", "kube-node-lease"];
+    names.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 fn guard(mut fields: Fields<'_>) -> GuardSettings {
@@ -199,7 +235,21 @@ const ENTRY: &[&str] = &[
     "guard",
 ];
 const INVENTORY: &[&str] = &["path"];
+const KUBERNETES: &[&str] = &[
+    "kubeconfig",
+    "context",
+    "pods",
+    "nodes",
+    "ignored_namespaces",
+];
 const GUARD: &[&str] = &["endpoints_min", "share", "hold"];
 
 #[cfg(test)]
-pub(super) const ALL_FIELDS: &[&[&str]] = &[ENTRY, INVENTORY, GUARD];
+pub(super) const ALL_FIELDS: &[&[&str]] = &[
+    ENTRY,
+    INVENTORY,
+    KUBERNETES,
+    consul::FIELDS,
+    consul::TLS,
+    GUARD,
+];

@@ -269,8 +269,30 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         ),
         (
             "registries: [{name: c, consul: {address: x}}]",
-            "2: registries[0].consul: this version cannot watch Consul datacenters yet (it reads machines and services from `inventory: {path: …}`, \
-             and Kubernetes and Gateway API objects as files from `manifests`)",
+            "2: registries[0].consul.address: 'x' is not the address of a Consul agent: it begins with `http://`, `https://` or `unix://` \
+             (where an agent listens, such as `http://127.0.0.1:8500`, `https://consul.example:8501` or `unix:///run/consul.sock`)",
+        ),
+        (
+            "registries: [{name: c, consul: {address: \"https://a\"}}]",
+            "2: registries[0].consul.tls: an `https` address needs the certificate of who issued the agents' certificates \
+             (write `tls: {ca: ./consul-ca.pem}`)",
+        ),
+        (
+            "registries: [{name: c, consul: {address: \"http://a\", service_port: 0}}]",
+            "2: registries[0].consul.service_port: 0 is not a number from 1 to 65535 (leave the field out for the default)",
+        ),
+        (
+            "registries: [{name: c, consul: {address: \"http://a\", datacenters: [dc1, dc1]}}]",
+            "2: registries[0].consul.datacenters: 'dc1' is listed twice (remove one of them)",
+        ),
+        (
+            "registries: [{name: k, kubernetes: {context: prod}}]",
+            "2: registries[0].kubernetes.context: contexts are in a kubeconfig, and none is given (give `kubeconfig`, or leave the context out \
+             to watch the cluster in which the server runs)",
+        ),
+        (
+            "registries: [{name: k, kubernetes: {kubeconfig: x}, inventory: {path: y}}]",
+            "2: registries[0].inventory: the registry is where `kubernetes` says already (give each source an entry of its own)",
         ),
         (
             "registries: [{name: v, inventory: {path: x}, guard: {share: 50}}]",
