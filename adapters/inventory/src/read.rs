@@ -1,30 +1,37 @@
 //! The core: files and what was known before, to what is known now and the event that says so. Pure.
 
 use std::{
-    cell::LazyCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
 };
 
 use bowline_document::files::{File, FileError, Reading};
 use bowline_mesh::{Change, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings};
+use imbl::{OrdMap, OrdSet};
 
 use crate::{
     entry::{Identity, Subject},
-    problem::{duplicate, empty_directory, file_problem},
+    problem::{empty_directory, file_problem},
 };
 
-use self::known::{Known, Taken, known};
+use self::{
+    index::Index,
+    known::{Known, Taken, known},
+};
 
+mod index;
 mod known;
 
-/// What is known of an inventory.
+/// What is known of an inventory. Costs what has changed to bring up to date.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    files: BTreeMap<Arc<str>, Known>,
+    files: OrdMap<Arc<str>, Arc<Known>>,
+    /// Those of the files that something is wrong with.
+    wrong: OrdSet<Arc<str>>,
+    index: Index,
     /// What the mesh was told.
-    told: BTreeMap<ObjectKey, Object>,
+    told: OrdMap<ObjectKey, Object>,
     problems: Vec<Problem>,
     said: Said,
 }
@@ -68,23 +75,41 @@ impl State {
             let known = files.entry(file).or_default();
             known.kept.push(Arc::new(taken));
         }
-        Self {
-            files,
-            ..Self::default()
+        let mut state = Self::default();
+        for (place, known) in files {
+            state.put(&place, Some(Arc::new(known)));
         }
+        state
     }
 
-    /// What is used of every entry, wherever it was written.
-    fn in_use(&self) -> HashMap<&Identity, &Taken> {
-        let mut in_use = HashMap::new();
-        let fresh = self.files.values().flat_map(|known| &known.entries);
-        let kept = self.files.values().flat_map(|known| &known.kept);
-        for taken in fresh.chain(kept).filter(|taken| !taken.objects.is_empty()) {
-            if let Some(identity) = taken.identity() {
-                in_use.entry(identity).or_insert(&**taken);
-            }
+    /// Takes note of what a file is now. Returns what it was or is about.
+    fn put(&mut self, place: &Arc<str>, known: Option<Arc<Known>>) -> Vec<Identity> {
+        let before = self.files.get(place).cloned();
+        let touched = self
+            .index
+            .replace(place, before.as_deref(), known.as_deref());
+        if known.as_ref().is_some_and(|known| known.is_wrong()) {
+            self.wrong.insert(place.clone());
+        } else {
+            self.wrong.remove(place);
         }
-        in_use
+        match known {
+            Some(known) => self.files.insert(place.clone(), known),
+            None => self.files.remove(place),
+        };
+        touched
+    }
+
+    /// All that is wrong.
+    fn problems(&self, reading: &Reading) -> Vec<Problem> {
+        let wrong = self.wrong.iter().filter_map(|place| self.files.get(place));
+        let mut problems: Vec<Problem> = wrong.flat_map(|known| known.problems()).collect();
+        problems.extend(self.index.duplicates());
+        problems.extend(reading.errors.iter().map(file_problem));
+        problems.extend(reading.empty.iter().map(empty_directory));
+        problems.sort();
+        problems.dedup();
+        problems
     }
 }
 
@@ -101,18 +126,15 @@ pub fn read(
         change,
         problems: problems.to_vec(),
     };
-    let mut state = State {
-        files: files(reading, previous, settings),
-        ..State::default()
-    };
-    let (objects, mut problems) = united(&state.files);
-    problems.extend(reading.errors.iter().map(file_problem));
-    problems.extend(reading.empty.iter().map(empty_directory));
-    state.problems = problems;
+    let mut state = previous.clone();
+    let mut touched = Vec::new();
+    for (place, known) in changed_files(reading, previous, settings) {
+        touched.extend(state.put(&place, known));
+    }
+    state.problems = state.problems(reading);
     let is_same = state.problems == previous.problems;
 
     if let Some(error) = unreadable(reading, &state.files) {
-        state.told = previous.told.clone();
         state.said = Said::Failing;
         if previous.said == Said::Failing && is_same {
             return (state, None);
@@ -124,12 +146,12 @@ pub fn read(
     state.said = Said::Content;
     let change = match previous.said {
         Said::Nothing | Said::Failing => {
-            state.told = objects;
+            state.told = state.index.all();
             Some(Change::Replace(state.told.values().cloned().collect()))
         }
         Said::Content => {
-            let (told, change) = difference(&previous.told, objects);
-            state.told = told;
+            let touched: BTreeSet<Identity> = touched.into_iter().collect();
+            let change = difference(&mut state, &previous.index, &touched);
             change.or_else(|| {
                 let nothing = Change::Update {
                     upserts: Vec::new(),
@@ -144,8 +166,8 @@ pub fn read(
 }
 
 /// Why nothing can be said of the inventory as a whole: what was asked for is not there, or all of it is broken from the beginning.
-fn unreadable(reading: &Reading, files: &BTreeMap<Arc<str>, Known>) -> Option<String> {
-    let is_known = |(path, known): (&Arc<str>, &Known)| {
+fn unreadable(reading: &Reading, files: &OrdMap<Arc<str>, Arc<Known>>) -> Option<String> {
+    let is_known = |(path, known): (&Arc<str>, &Arc<Known>)| {
         let is_broken = known.problem.is_some() && known.kept.is_empty();
         !is_broken && !reading.errors.iter().any(|error| covers(error, path))
     };
@@ -162,87 +184,65 @@ fn covers(error: &FileError, path: &str) -> bool {
     Path::new(path).starts_with(&*error.path)
 }
 
-fn files(
+/// The files that are not what they were, and what they are now.
+fn changed_files(
     reading: &Reading,
     previous: &State,
     settings: &RegistrySettings,
-) -> BTreeMap<Arc<str>, Known> {
-    let in_use = LazyCell::new(|| previous.in_use());
-    let read_file = |file: &File| {
-        let known = match previous.files.get(&file.path) {
-            Some(before) if before.content.as_ref() == Some(&file.content) => before.clone(),
-            before => known(file, before, &in_use, settings),
-        };
-        (file.path.clone(), known)
+) -> Vec<(Arc<str>, Option<Arc<Known>>)> {
+    let is_changed = |file: &&File| {
+        let before = previous.files.get(&file.path);
+        before.is_none_or(|before| before.content.as_ref() != Some(&file.content))
     };
-    let mut files: BTreeMap<_, _> = reading.files.iter().map(read_file).collect();
-    for (path, known) in &previous.files {
-        if reading.errors.iter().any(|error| covers(error, path)) {
-            files.entry(path.clone()).or_insert_with(|| known.clone());
-        }
-    }
-    files
-}
-
-/// All objects of all files, and all problems.
-fn united(files: &BTreeMap<Arc<str>, Known>) -> (BTreeMap<ObjectKey, Object>, Vec<Problem>) {
-    let mut objects = BTreeMap::new();
-    let mut problems = Vec::new();
-    let mut first: HashMap<&Identity, (&Arc<str>, u32)> = HashMap::new();
-    let fresh = files
+    let read_file = |file: &File| {
+        let before = previous.files.get(&file.path);
+        let known = known(
+            file,
+            before.map(|known| &**known),
+            &previous.index,
+            settings,
+        );
+        (file.path.clone(), Some(Arc::new(known)))
+    };
+    let mut changed: Vec<_> = reading
+        .files
         .iter()
-        .flat_map(|(place, known)| known.entries.iter().map(move |taken| (place, taken, true)));
-    let kept = files
-        .iter()
-        .flat_map(|(place, known)| known.kept.iter().map(move |taken| (place, taken, false)));
-    problems.extend(files.values().filter_map(|known| known.problem.clone()));
-    for (place, taken, is_fresh) in fresh.chain(kept) {
-        if is_fresh {
-            problems.extend(taken.problems.iter().cloned());
-        }
-        let Some(Subject { identity, key }) = &taken.subject else {
-            continue;
-        };
-        if let Some((first_place, first_line)) = first.get(identity) {
-            if is_fresh {
-                let first = format!("{first_place}:{first_line}");
-                problems.push(duplicate(identity, key, place, taken.line, &first));
-            }
-            continue;
-        }
-        first.insert(identity, (place, taken.line));
-        for object in &taken.objects {
-            objects.insert(object.key().clone(), object.clone());
-        }
-    }
-    problems.sort();
-    problems.dedup();
-    (objects, problems)
+        .filter(is_changed)
+        .map(read_file)
+        .collect();
+    let there: BTreeSet<&Arc<str>> = reading.files.iter().map(|file| &file.path).collect();
+    let gone = previous.files.keys().filter(|place| {
+        let is_out_of_sight = |error| covers(error, place);
+        !there.contains(place) && !reading.errors.iter().any(is_out_of_sight)
+    });
+    changed.extend(gone.map(|place| (place.clone(), None)));
+    changed
 }
 
 /// What to tell the mesh so that it knows what is known now. Lines that only moved are not worth telling.
-fn difference(
-    told: &BTreeMap<ObjectKey, Object>,
-    objects: BTreeMap<ObjectKey, Object>,
-) -> (BTreeMap<ObjectKey, Object>, Option<Change>) {
-    let removes: Vec<_> = told
-        .keys()
-        .filter(|key| !objects.contains_key(key))
-        .cloned()
-        .collect();
-    let upserts: Vec<_> = objects
+fn difference(state: &mut State, previous: &Index, touched: &BTreeSet<Identity>) -> Option<Change> {
+    let mut gone: BTreeSet<ObjectKey> = BTreeSet::new();
+    for identity in touched {
+        let before = previous.objects(identity).iter();
+        gone.extend(before.map(|object| object.key().clone()));
+    }
+    let mut upserts = Vec::new();
+    for object in touched
         .iter()
-        .filter(|(key, object)| {
-            told.get(key)
-                .is_none_or(|before| before.spec() != object.spec())
-        })
-        .map(|(_, object)| object.clone())
-        .collect();
-    let change = match upserts.is_empty() && removes.is_empty() {
-        true => None,
-        false => Some(Change::Update { upserts, removes }),
-    };
-    (objects, change)
+        .flat_map(|identity| state.index.objects(identity))
+    {
+        gone.remove(object.key());
+        let before = state.told.insert(object.key().clone(), object.clone());
+        if before.is_none_or(|before| before.spec() != object.spec()) {
+            upserts.push(object.clone());
+        }
+    }
+    let removes: Vec<ObjectKey> = gone.into_iter().collect();
+    for key in &removes {
+        state.told.remove(key);
+    }
+    let is_nothing = upserts.is_empty() && removes.is_empty();
+    (!is_nothing).then_some(Change::Update { upserts, removes })
 }
 
 #[cfg(test)]

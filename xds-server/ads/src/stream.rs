@@ -220,10 +220,8 @@ where
                 return Err(shutting_down());
             }
             // A client that was slow to read gets what is newest now.
-            tokio::select! {
-                biased;
-                changed = self.snapshots.changed() => self.follow(changed)?,
-                () = ready(()) => {}
+            if self.snapshots.has_changed().map_err(closed)? {
+                self.take_snapshot();
             }
             if let Some(response) = self.session.next(clock()) {
                 let encoded = server.encodings.encode::<P>(&response);
@@ -280,12 +278,6 @@ where
             .as_ref()
             .is_some_and(CancellationToken::is_cancelled)
             && self.session.is_settled()
-    }
-
-    fn follow(&mut self, changed: Result<(), PublisherClosed>) -> Result<(), Status> {
-        changed.map_err(closed)?;
-        self.take_snapshot();
-        Ok(())
     }
 
     fn take_snapshot(&mut self) {

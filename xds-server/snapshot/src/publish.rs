@@ -260,6 +260,27 @@ impl SnapshotReceiver {
         Ok(())
     }
 
+    /// Whether [`Self::current`] may have something new since it was last said so: [`Self::changed`] for who does not wait, and much
+    /// cheaper than to begin to wait.
+    ///
+    /// # Errors
+    /// When the writer has dropped this stream's assignment: nothing will come any more.
+    pub fn has_changed(&mut self) -> Result<bool, PublisherClosed> {
+        let is_reassigned = self.assignment.has_changed().map_err(|_| PublisherClosed)?;
+        if is_reassigned {
+            self.follow_assignment();
+        }
+        let mut has_changed = is_reassigned;
+        for signal in self.signals.iter_mut().flatten() {
+            // The senders outlive their receivers.
+            if signal.has_changed().unwrap_or(false) {
+                signal.mark_unchanged();
+                has_changed = true;
+            }
+        }
+        Ok(has_changed)
+    }
+
     fn follow_assignment(&mut self) {
         let names = self.assignment.borrow_and_update().clone();
         let mut signals = self.shared.signals.lock();
@@ -312,15 +333,28 @@ mod tests {
             .block_on(future)
     }
 
-    /// Whether a stream has been woken, without waiting.
+    /// Whether there is something new, once.
     fn is_woken(receiver: &mut SnapshotReceiver) -> bool {
+        let is_woken = receiver.has_changed().unwrap();
+        assert!(!receiver.has_changed().unwrap());
+        is_woken
+    }
+
+    #[test]
+    fn a_stream_that_waits_is_woken() {
+        let mut publisher = Publisher::new();
+        let (_assignment, mut receiver) = publisher.subscribe(names(&["a"]));
         block_on(async {
+            let mut changed = std::pin::pin!(receiver.changed());
             tokio::select! {
                 biased;
-                changed = receiver.changed() => changed.is_ok(),
-                () = std::future::ready(()) => false,
+                _ = &mut changed => panic!("nothing was published"),
+                () = std::future::ready(()) => {}
             }
-        })
+            publisher.publish([(LayerName::new("a"), Some(layer("x", "1")))]);
+            assert_eq!(changed.await, Ok(()));
+        });
+        assert!(!is_woken(&mut receiver));
     }
 
     #[test]
@@ -384,6 +418,7 @@ mod tests {
         publisher.publish([(LayerName::new("b"), Some(layer("y", "2")))]);
         assert!(is_woken(&mut receiver));
         drop(assignment);
+        assert_eq!(receiver.has_changed(), Err(PublisherClosed));
         assert_eq!(block_on(receiver.changed()), Err(PublisherClosed));
     }
 

@@ -1,9 +1,6 @@
 //! One file: what is used of it, whether or not all of it can be read now.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bowline_document::files::{File, FileError};
 use bowline_mesh::{Object, Problem, RegistrySettings};
@@ -13,6 +10,8 @@ use crate::{
     problem::{file_problem, malformed, problem},
     table, tree,
 };
+
+use super::index::Index;
 
 /// What is known of one file.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +41,16 @@ impl Taken {
 }
 
 impl Known {
+    /// What is wrong with the file and its entries.
+    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
+        let entries = self.entries.iter().flat_map(|taken| &taken.problems);
+        self.problem.iter().chain(entries).cloned()
+    }
+
+    pub(super) fn is_wrong(&self) -> bool {
+        self.problem.is_some() || self.entries.iter().any(|taken| !taken.problems.is_empty())
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Taken>> {
         self.entries.iter().chain(&self.kept)
     }
@@ -51,7 +60,7 @@ impl Known {
 pub(super) fn known(
     file: &File,
     before: Option<&Known>,
-    in_use: &HashMap<&Identity, &Taken>,
+    index: &Index,
     settings: &RegistrySettings,
 ) -> Known {
     let kept = || before.into_iter().flat_map(Known::all);
@@ -73,7 +82,7 @@ pub(super) fn known(
             let may_lack = may_lack_entries(&entries);
             let entries: Vec<_> = entries
                 .into_iter()
-                .map(|entry| Arc::new(take(entry, &file.path, may_lack, in_use)))
+                .map(|entry| Arc::new(take(entry, &file.path, may_lack, index)))
                 .collect();
             let named: BTreeSet<_> = entries
                 .iter()
@@ -112,12 +121,7 @@ fn may_lack_entries(entries: &[Entry]) -> bool {
 }
 
 /// An entry as it is written or, where it is wrong, as it was before.
-fn take(
-    entry: Entry,
-    place: &Arc<str>,
-    may_lack: bool,
-    in_use: &HashMap<&Identity, &Taken>,
-) -> Taken {
+fn take(entry: Entry, place: &Arc<str>, may_lack: bool, index: &Index) -> Taken {
     let Entry {
         subject,
         line,
@@ -126,7 +130,7 @@ fn take(
     } = entry;
     let before = subject
         .as_ref()
-        .and_then(|subject| in_use.get(&subject.identity));
+        .and_then(|subject| index.in_use(&subject.identity));
     let last_good = before.filter(|_| objects.is_none());
     let refused = match (last_good, may_lack) {
         (Some(_), false) => "its last version that was right stays in use",
