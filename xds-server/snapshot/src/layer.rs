@@ -1,10 +1,8 @@
 //! The resources that one View gave rise to.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use imbl::{OrdMap, ordmap::DiffItem};
-
-use crate::{Resource, ResourceType, Version};
+use crate::{Resource, ResourceSet, ResourceType};
 
 /// Resources of several types, shared by every proxy with the same view. A clone costs nothing and changing it costs the change.
 #[derive(Clone, Debug, Default)]
@@ -20,17 +18,26 @@ impl Layer {
         self.types.get(&resource_type).unwrap_or(&NONE)
     }
 
-    /// One resource.
+    /// One resource, whether a member or on demand.
     pub fn get(&self, resource_type: ResourceType, name: &str) -> Option<&Resource> {
         self.of_type(resource_type).get(name)
     }
 
-    /// Adds a resource or puts it in the place of the one with its name. Says whether that changed anything.
+    /// Adds a member or puts it in the place of the resource with its name. Says whether that changed anything.
     pub fn upsert(&mut self, resource_type: ResourceType, resource: Resource) -> bool {
         self.types
             .entry(resource_type)
             .or_default()
             .upsert(resource)
+    }
+
+    /// The same for a resource on demand: one that is served to those who ask for it by name, and is not part of what somebody gets who
+    /// asks for everything. Names are those of gRPC's listeners, or of clusters and virtual hosts that Envoy fetches when it needs them.
+    pub fn upsert_on_demand(&mut self, resource_type: ResourceType, resource: Resource) -> bool {
+        self.types
+            .entry(resource_type)
+            .or_default()
+            .upsert_on_demand(resource)
     }
 
     /// Takes a resource out. Says whether it was there.
@@ -45,14 +52,15 @@ impl Layer {
         removed
     }
 
-    /// All resources, by type in the order of an update, then by name.
+    /// All resources, by type in the order of an update; members before resources on demand, each by name.
     pub fn iter(&self) -> impl Iterator<Item = (ResourceType, &Resource)> {
         self.types.iter().flat_map(|(resource_type, set)| {
-            set.iter().map(move |resource| (*resource_type, resource))
+            let all = set.iter().chain(set.all_on_demand());
+            all.map(move |resource| (*resource_type, resource))
         })
     }
 
-    /// Number of resources of all types.
+    /// Number of members of all types.
     pub fn len(&self) -> usize {
         self.types.values().map(ResourceSet::len).sum()
     }
@@ -70,107 +78,15 @@ impl Layer {
                 .iter()
                 .zip(&other.types)
                 .all(|((one_type, one), (other_type, other))| {
-                    one_type == other_type && one.members.ptr_eq(&other.members)
+                    one_type == other_type && one.is_same(other)
                 })
     }
-}
-
-/// Resources of one type by name.
-#[derive(Clone, Debug, Default)]
-pub struct ResourceSet {
-    members: OrdMap<Arc<str>, Resource>,
-    /// Of the names and versions of all members, kept up with each change.
-    digest: Option<Version>,
-}
-
-/// How one set differs from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResourceChange<'a> {
-    /// New, or with another version.
-    Upserted(&'a Resource),
-    /// No longer there.
-    Removed(&'a Resource),
-}
-
-impl ResourceSet {
-    /// The resource with this name.
-    pub fn get(&self, name: &str) -> Option<&Resource> {
-        self.members.get(name)
-    }
-
-    /// Members by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Resource> {
-        self.members.values()
-    }
-
-    /// Number of members.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// The fingerprint of the set: equal sets have equal ones, whatever led to them. Costs nothing to ask for.
-    pub fn digest(&self) -> Version {
-        self.digest.unwrap_or(Version::EMPTY)
-    }
-
-    /// What has to be done to `older` to make it this set. Costs the size of the difference, not of the sets, where one came from
-    /// the other.
-    pub fn changes_since<'a>(
-        &'a self,
-        older: &'a Self,
-    ) -> impl Iterator<Item = ResourceChange<'a>> {
-        older
-            .members
-            .diff(&self.members)
-            .filter_map(|item| match item {
-                DiffItem::Add(_, resource) => Some(ResourceChange::Upserted(resource)),
-                DiffItem::Remove(_, resource) => Some(ResourceChange::Removed(resource)),
-                DiffItem::Update { old, new } => {
-                    (old.1.version() != new.1.version()).then_some(ResourceChange::Upserted(new.1))
-                }
-            })
-    }
-
-    fn upsert(&mut self, resource: Resource) -> bool {
-        let before = self.members.get(&**resource.name());
-        if before.is_some_and(|before| before.version() == resource.version()) {
-            // Not even the origins are worth waking anybody, but they must stay true.
-            if before.is_some_and(|before| before.origins() != resource.origins()) {
-                self.members.insert(resource.name().clone(), resource);
-            }
-            return false;
-        }
-        let mut digest = self.digest();
-        if let Some(before) = before {
-            digest = digest.without_member(member_digest(before));
-        }
-        self.digest = Some(digest.with_member(member_digest(&resource)));
-        self.members.insert(resource.name().clone(), resource);
-        true
-    }
-
-    fn remove(&mut self, name: &str) -> bool {
-        let Some(removed) = self.members.remove(name) else {
-            return false;
-        };
-        self.digest = Some(self.digest().without_member(member_digest(&removed)));
-        true
-    }
-}
-
-fn member_digest(resource: &Resource) -> Version {
-    Version::of([resource.name().as_bytes(), &resource.version().to_bytes()])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Body;
+    use crate::{Body, Version};
 
     fn resource(name: &str, content: &str) -> Resource {
         let bytes = bytes::Bytes::copy_from_slice(content.as_bytes());
@@ -182,52 +98,27 @@ mod tests {
         )
     }
 
-    fn layer(resources: &[(&str, &str)]) -> Layer {
-        let mut layer = Layer::default();
-        for (name, content) in resources {
-            layer.upsert(ResourceType::CLUSTER, resource(name, content));
-        }
-        layer
-    }
-
-    #[test]
-    fn equal_sets_have_equal_digests_whatever_led_to_them() {
-        let mut one = layer(&[("a", "1"), ("b", "2"), ("c", "3")]);
-        one.remove(ResourceType::CLUSTER, "b");
-        one.upsert(ResourceType::CLUSTER, resource("a", "4"));
-        let other = layer(&[("c", "3"), ("a", "4")]);
-        let digest = |layer: &Layer| layer.of_type(ResourceType::CLUSTER).digest();
-        assert_eq!(digest(&one), digest(&other));
-        assert_ne!(digest(&one), digest(&layer(&[("a", "3"), ("c", "4")])));
-        assert_eq!(digest(&Layer::default()), Version::EMPTY);
-    }
-
-    #[test]
-    fn the_difference_names_what_is_new_changed_and_gone() {
-        let older = layer(&[("a", "1"), ("b", "2"), ("c", "3")]);
-        let mut newer = older.clone();
-        newer.upsert(ResourceType::CLUSTER, resource("b", "changed"));
-        newer.upsert(ResourceType::CLUSTER, resource("d", "4"));
-        newer.remove(ResourceType::CLUSTER, "a");
-        let changes: Vec<String> = newer
-            .of_type(ResourceType::CLUSTER)
-            .changes_since(older.of_type(ResourceType::CLUSTER))
-            .map(|change| match change {
-                ResourceChange::Upserted(resource) => format!("+{}", resource.name()),
-                ResourceChange::Removed(resource) => format!("-{}", resource.name()),
-            })
-            .collect();
-        assert_eq!(changes, ["-a", "+b", "+d"]);
-    }
-
     #[test]
     fn the_same_content_changes_nothing() {
-        let older = layer(&[("a", "1")]);
+        let mut older = Layer::default();
+        older.upsert(ResourceType::CLUSTER, resource("a", "1"));
         let mut newer = older.clone();
         assert!(!newer.upsert(ResourceType::CLUSTER, resource("a", "1")));
         assert!(newer.is_same(&older));
         assert!(!newer.remove(ResourceType::CLUSTER, "b"));
         assert!(newer.remove(ResourceType::CLUSTER, "a"));
         assert!(newer.is_empty());
+    }
+
+    #[test]
+    fn a_resource_on_demand_is_content_too() {
+        let mut older = Layer::default();
+        let mut newer = older.clone();
+        assert!(newer.upsert_on_demand(ResourceType::CLUSTER, resource("a", "1")));
+        assert!(!newer.is_same(&older) && !newer.is_empty());
+        assert_eq!((newer.len(), newer.iter().count()), (0, 1));
+        older.upsert(ResourceType::CLUSTER, resource("a", "1"));
+        assert!(!newer.is_same(&older));
+        assert!(newer.remove(ResourceType::CLUSTER, "a") && newer.is_empty());
     }
 }

@@ -9,17 +9,20 @@
 //! changed at the cost of the change, and a [`Snapshot`] is up to four of them, read from one generation.
 
 mod layer;
+pub mod name;
 mod parts;
 mod publish;
 mod resource;
+mod resource_set;
 mod resource_type;
 mod snapshot;
 mod version;
 
-pub use layer::{Layer, ResourceChange, ResourceSet};
+pub use layer::Layer;
 pub use parts::Parts;
 pub use publish::{Assignment, LayerName, Publisher, PublisherClosed, SnapshotReceiver};
 pub use resource::{Body, Origin, Resource};
-pub use resource_type::{ResourceType, TypeSpec};
+pub use resource_set::{ResourceChange, ResourceSet};
+pub use resource_type::{Absence, Parent, ResourceType, TypeSpec};
 pub use snapshot::{LAYERS_MAX, Snapshot};
 pub use version::Version;

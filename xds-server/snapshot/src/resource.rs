@@ -1,11 +1,11 @@
 //! One encoded resource.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes};
 use prost::Message;
 
-use crate::{Parts, Version};
+use crate::{Parts, Version, name::normalized};
 
 /// An object that a resource was made from, as a person would name it: `vms service default/cart (inventory.yaml:12)`.
 pub type Origin = Arc<str>;
@@ -14,11 +14,20 @@ pub type Origin = Arc<str>;
 #[derive(Clone)]
 pub struct Resource(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     name: Arc<str>,
     version: Version,
     body: Body,
     origins: Arc<[Origin]>,
+    /// What few resources have.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Clone, Default)]
+struct Rare {
+    aliases: Vec<Arc<str>>,
+    ttl: Option<Duration>,
 }
 
 /// An encoded message, whole or as the concatenation of parts that are encoded by themselves.
@@ -83,7 +92,7 @@ impl Resource {
         Self::new(name, Body::Whole(bytes), version, origins)
     }
 
-    /// A resource from an encoding and its fingerprint.
+    /// A resource from an encoding and its fingerprint. A name that begins with `xdstp:` is taken in its normalized form.
     ///
     /// The version must be a function of the encoding: for one in parts, of the parts.
     pub fn new(
@@ -92,12 +101,54 @@ impl Resource {
         version: Version,
         origins: impl Into<Arc<[Origin]>>,
     ) -> Self {
+        let name = name.into();
+        let name = match normalized(&name) {
+            Cow::Borrowed(_) => name,
+            Cow::Owned(normalized) => normalized.into(),
+        };
         Self(Arc::new(Inner {
-            name: name.into(),
+            name,
             version,
             body,
             origins: origins.into(),
+            rare: None,
         }))
+    }
+
+    /// The same, for a client to drop when it has not heard of it for so long. Clients that understand this are told in time that it
+    /// still holds.
+    #[must_use]
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        let millis = ttl.as_millis().to_le_bytes();
+        inner.version = inner
+            .version
+            .combined_with(Version::of([&b"ttl"[..], &millis]));
+        inner.rare.get_or_insert_default().ttl = Some(ttl);
+        Self(Arc::new(inner))
+    }
+
+    /// The same, found by these names too by clients that subscribe to them in delta.
+    #[must_use]
+    pub fn with_aliases(self, aliases: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        let mut aliases: Vec<_> = aliases.into_iter().collect();
+        aliases.sort_unstable();
+        aliases.dedup();
+        let own = aliases.iter().map(|alias| alias.as_bytes());
+        inner.version = inner.version.combined_with(Version::of(own));
+        inner.rare.get_or_insert_default().aliases = aliases;
+        Self(Arc::new(inner))
+    }
+
+    /// How long a client may keep it without hearing of it.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.0.rare.as_ref()?.ttl
+    }
+
+    /// Other names that it is found by, in order.
+    pub fn aliases(&self) -> &[Arc<str>] {
+        self.0.rare.as_ref().map_or(&[], |rare| &rare.aliases)
     }
 
     /// The name by which proxies subscribe to it.

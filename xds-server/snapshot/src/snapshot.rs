@@ -1,6 +1,6 @@
 //! What one proxy is served.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{Layer, Resource, ResourceType, Version};
 
@@ -50,11 +50,31 @@ impl Snapshot {
         &self.layers
     }
 
-    /// One resource.
+    /// One resource, whether a member or on demand.
     pub fn get(&self, resource_type: ResourceType, name: &str) -> Option<&Resource> {
         self.layers
             .iter()
             .find_map(|layer| layer.get(resource_type, name))
+    }
+
+    /// One member.
+    pub fn member(&self, resource_type: ResourceType, name: &str) -> Option<&Resource> {
+        self.layers
+            .iter()
+            .find_map(|layer| layer.of_type(resource_type).member(name))
+    }
+
+    /// Whether some resource of the type has an alias.
+    pub fn has_aliases(&self, resource_type: ResourceType) -> bool {
+        let mut layers = self.layers.iter();
+        layers.any(|layer| layer.of_type(resource_type).has_aliases())
+    }
+
+    /// One resource by an alias.
+    pub fn aliased(&self, resource_type: ResourceType, alias: &str) -> Option<&Resource> {
+        self.layers
+            .iter()
+            .find_map(|layer| layer.of_type(resource_type).aliased(alias))
     }
 
     /// The version of a resource on the wire: its own, combined with that of the resource that it belongs to.
@@ -63,8 +83,8 @@ impl Snapshot {
     /// warming cluster always gets its endpoints.
     pub fn wire_version(&self, resource_type: ResourceType, resource: &Resource) -> Version {
         match resource_type
-            .parent()
-            .and_then(|parent| self.get(parent, resource.name()))
+            .parent_of(resource.name())
+            .and_then(|(parent, name)| self.get(parent, name))
         {
             Some(parent) => resource.version().combined_with(parent.version()),
             None => resource.version(),
@@ -78,6 +98,33 @@ impl Snapshot {
             .flat_map(move |layer| layer.of_type(resource_type).iter())
     }
 
+    /// Resources on demand, layer by layer, by name within each.
+    pub fn on_demand(&self, resource_type: ResourceType) -> impl Iterator<Item = &Resource> {
+        self.layers
+            .iter()
+            .flat_map(move |layer| layer.of_type(resource_type).all_on_demand())
+    }
+
+    /// Resources whose names begin with this, members and on demand.
+    pub fn beginning_with<'s>(
+        &'s self,
+        resource_type: ResourceType,
+        prefix: &str,
+    ) -> impl Iterator<Item = &'s Resource> {
+        let layers = self.layers.iter();
+        layers.flat_map(move |layer| layer.of_type(resource_type).beginning_with(prefix))
+    }
+
+    /// Names of the resources that clients keep for a time only, and for how long.
+    pub fn expiring(
+        &self,
+        resource_type: ResourceType,
+    ) -> impl Iterator<Item = (&Arc<str>, Duration)> {
+        self.layers
+            .iter()
+            .flat_map(move |layer| layer.of_type(resource_type).expiring())
+    }
+
     /// Number of members of a type.
     pub fn len(&self, resource_type: ResourceType) -> usize {
         self.layers
@@ -86,9 +133,24 @@ impl Snapshot {
             .sum()
     }
 
-    /// The version of a whole type, as state of the world has it. Never empty text, also for the empty set.
+    /// The version of all members of a type, as state of the world has it. Never empty text, also for the empty set.
     pub fn type_version(&self, resource_type: ResourceType) -> Version {
         let own = self.digest(resource_type);
+        self.with_parents(resource_type, own)
+    }
+
+    /// The version of all resources of a type, with those on demand.
+    pub fn type_version_with_on_demand(&self, resource_type: ResourceType) -> Version {
+        let own = self
+            .layers
+            .iter()
+            .fold(self.digest(resource_type), |digest, layer| {
+                digest.with_member(layer.of_type(resource_type).on_demand_digest())
+            });
+        self.with_parents(resource_type, own)
+    }
+
+    fn with_parents(&self, resource_type: ResourceType, own: Version) -> Version {
         match resource_type.parent() {
             Some(parent) => own.combined_with(self.digest(parent)),
             None => own,
