@@ -155,9 +155,11 @@ impl Connected {
             has_stale_nonce,
             names,
             has_wildcard,
+            quarantined,
         } = current;
         self.of_type(*resource_type, |status| {
             status.note_subscription(*names, *has_wildcard);
+            status.note_quarantined(quarantined);
             if let Some(verdict) = verdict {
                 status.note_verdict(verdict, now);
             }

@@ -18,6 +18,9 @@ pub(crate) struct Response {
     pub(crate) resources: Vec<(Resource, Version)>,
     /// Names that do not, or no longer, exist. Only delta can say so.
     pub(crate) removed: Vec<Arc<str>>,
+    pub(crate) extra: Option<Box<Extra>>,
+    /// What the client has rejected and is not sent: no part of the message.
+    pub(crate) quarantined: Vec<Resource>,
     pub(crate) nonce: u64,
     pub(crate) generation: u64,
 }
@@ -33,6 +36,8 @@ impl Response {
             version,
             resources,
             removed,
+            extra,
+            quarantined: _,
             nonce: _,
             generation: _,
         } = self;
@@ -50,11 +55,49 @@ impl Response {
             })
             .collect();
         let count = resources.len().to_le_bytes();
+        let extra = extra
+            .as_ref()
+            .map_or(Version::EMPTY, |extra| extra.content())
+            .to_bytes();
         Version::of(
             head.into_iter()
-                .chain([&count[..]])
+                .chain([&count[..], &extra])
                 .chain(entries.iter().map(|entry| &entry[..]))
                 .chain(removed.iter().map(|name| name.as_bytes())),
         )
+    }
+}
+
+/// What few responses say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extra {
+    /// What the client has and may keep for longer, each with its version on the wire. Their content is not repeated.
+    pub(crate) heartbeats: Vec<(Resource, Version)>,
+    /// Names that are asked for and are of nothing, told as resources without content.
+    pub(crate) unknown: Vec<Arc<str>>,
+    /// The same, told as errors.
+    pub(crate) missing: Vec<Arc<str>>,
+    /// Whether resources with a time to live are written with it, in state of the world.
+    pub(crate) wraps: bool,
+}
+
+impl Extra {
+    fn content(&self) -> Version {
+        let Self {
+            heartbeats,
+            unknown,
+            missing,
+            wraps,
+        } = self;
+        let list = |names: &[Arc<str>]| Version::of(names.iter().map(|name| name.as_bytes()));
+        let heartbeats = heartbeats.iter().map(|(resource, version)| {
+            Version::of([resource.name().as_bytes(), &version.to_bytes()]).to_bytes()
+        });
+        let heartbeats: Vec<[u8; 16]> = heartbeats.collect();
+        let heartbeats = Version::of(heartbeats.iter().map(|entry| &entry[..]));
+        Version::of([&[u8::from(*wraps)][..]])
+            .combined_with(heartbeats)
+            .combined_with(list(unknown))
+            .combined_with(list(missing))
     }
 }

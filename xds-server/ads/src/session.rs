@@ -3,11 +3,15 @@
 //! What to send is decided from what this stream *was sent* and from its subscription, never from the version that the client names:
 //! servers that compare versions answer a rejection with the content that was just rejected, for ever.
 
+mod client;
 mod delta;
+mod due;
 mod gate;
+mod heartbeat;
 mod lingering;
 mod outstanding;
 mod protocol;
+mod quarantine;
 mod received;
 mod sotw;
 mod stage;
@@ -29,28 +33,35 @@ use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 
 pub use self::protocol::Variant;
 pub(crate) use self::{
+    client::Client,
     delta::Delta,
     protocol::{Header, Protocol},
-    received::{Current, EmptyRequests, Received, RequestError},
+    received::{Current, Received, RequestError},
     sotw::StateOfTheWorld,
     verdict::Verdict,
 };
 use self::{
     gate::{Gate, Role, is_gating},
-    outstanding::{Outstanding, suspects},
+    outstanding::{Content, Outstanding},
     protocol::{Draft, Order},
+    received::EmptyRequests,
     stage::Stage,
     track::Track,
     verdict::judge,
     work::{Context, Overdue},
 };
-use crate::{names::NameTable, response::Response, settings::Settings, subscription::Subscription};
+use crate::{
+    names::NameTable,
+    response::{Extra, Response},
+    settings::Settings,
+    subscription::Subscription,
+};
 
 /// One stream.
 pub(crate) struct Session<P> {
     settings: Arc<Settings>,
     names: Arc<NameTable>,
-    empty_requests: EmptyRequests,
+    client: Client,
     tracks: BTreeMap<ResourceType, Track>,
     /// By type that is not asked for yet: names that have to be sent whatever the client says that it holds.
     disbelieved: BTreeMap<ResourceType, Vec<Arc<str>>>,
@@ -62,15 +73,11 @@ pub(crate) struct Session<P> {
 }
 
 impl<P: Protocol> Session<P> {
-    pub(crate) fn new(
-        settings: Arc<Settings>,
-        names: Arc<NameTable>,
-        empty_requests: EmptyRequests,
-    ) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, names: Arc<NameTable>, client: Client) -> Self {
         Self {
             settings,
             names,
-            empty_requests,
+            client,
             tracks: BTreeMap::new(),
             disbelieved: BTreeMap::new(),
             gate: Gate::default(),
@@ -95,7 +102,11 @@ impl<P: Protocol> Session<P> {
         if header.type_url.is_empty() {
             return Err(RequestError::NoType);
         }
-        let Some(resource_type) = self.settings.resource_type(&header.type_url) else {
+        let is_spoken = |resource_type: &ResourceType| {
+            P::VARIANT == Variant::Delta || !resource_type.spec().delta_only
+        };
+        let served = self.settings.resource_type(&header.type_url);
+        let Some(resource_type) = served.filter(is_spoken) else {
             self.deny(header, interest);
             return Ok(Received::Unserved);
         };
@@ -111,6 +122,7 @@ impl<P: Protocol> Session<P> {
         P::subscribe(&mut track, interest, order, &self.names);
         let names = track.subscription.names().len();
         let has_wildcard = track.subscription.has_wildcard();
+        let quarantined = track.quarantined().cloned().collect();
         self.tracks.insert(resource_type, track);
         if names > self.settings.names_max {
             return Err(RequestError::TooManyNames {
@@ -124,6 +136,7 @@ impl<P: Protocol> Session<P> {
             has_stale_nonce,
             names,
             has_wildcard,
+            quarantined,
         }))
     }
 
@@ -137,6 +150,9 @@ impl<P: Protocol> Session<P> {
             return Some(denial);
         }
         let newest = self.gate.newest()?.clone();
+        if let Some(heartbeat) = self.heartbeat(now) {
+            return Some(heartbeat);
+        }
         self.expire(now);
         // What was acknowledged is opened before something newer is sent, which will have to be acknowledged too.
         self.open_gate(&newest, now);
@@ -169,9 +185,9 @@ impl<P: Protocol> Session<P> {
     }
 
     fn new_track(&mut self, resource_type: ResourceType, interest: &mut P::Interest) -> Track {
-        let empty_means_all =
-            resource_type.spec().empty_is_wildcard && self.empty_requests == EmptyRequests::MeanAll;
-        let subscription = Subscription::new(empty_means_all);
+        let empty_means_all = resource_type.spec().empty_is_wildcard
+            && self.client.empty_requests == EmptyRequests::MeanAll;
+        let subscription = Subscription::new(resource_type, empty_means_all);
         let mut track = Track::new(resource_type, subscription, P::held(interest));
         for name in self.disbelieved.remove(&resource_type).unwrap_or_default() {
             track.owe(&name);
@@ -189,6 +205,8 @@ impl<P: Protocol> Session<P> {
             version: Version::EMPTY,
             resources: Vec::new(),
             removed,
+            extra: None,
+            quarantined: Vec::new(),
             nonce: 0,
             generation: self
                 .gate
@@ -275,9 +293,8 @@ impl<P: Protocol> Session<P> {
             .filter(|resource_type| Role::of(*resource_type) == role)
             .collect();
         for resource_type in types {
-            let parents = resource_type
-                .parent()
-                .and_then(|parent| self.tracks.get(&parent)?.sent.as_ref())
+            let parents = self
+                .parents(resource_type)
                 .unwrap_or(stage)
                 .snapshot
                 .clone();
@@ -290,6 +307,8 @@ impl<P: Protocol> Session<P> {
                 now,
                 overdue,
                 linger_until: now + self.settings.make_before_break_limit,
+                variant: P::VARIANT,
+                client: self.client,
             };
             let response = self.serve_type(resource_type, &context);
             if response.is_some() {
@@ -297,6 +316,11 @@ impl<P: Protocol> Session<P> {
             }
         }
         None
+    }
+
+    /// What the client was last sent of the type that resources of this one belong to.
+    fn parents(&self, resource_type: ResourceType) -> Option<&Stage> {
+        self.tracks.get(&resource_type.parent()?)?.sent.as_ref()
     }
 
     fn serve_type(
@@ -327,6 +351,7 @@ impl<P: Protocol> Session<P> {
         };
         self.last_nonce += 1;
         let nonce = self.last_nonce;
+        let owed = std::mem::take(&mut work.owed);
         let sent = Outstanding {
             first_nonce: nonce,
             last_nonce: nonce,
@@ -336,18 +361,22 @@ impl<P: Protocol> Session<P> {
             deadline: Some(context.now + self.settings.acknowledgement_limit),
             blocks: work.introduces || Role::of(resource_type) == Role::Referrer,
             settled_before,
-            suspects: suspects(&work.upserts),
+            before: work.before.take(),
+            content: Content::of(&work, owed, track.is_unfinished),
         };
         track.outstanding = Some(match track.outstanding.take() {
             Some(first_part) if was_unfinished => first_part.continued_by(sent),
             Some(_) | None => sent,
         });
         track.last_nonce = Some(nonce);
-        self.owe_children(resource_type, &work.upserts);
+        track.plan_heartbeat::<P>(draft.version, context);
+        let quarantined = track.quarantined().cloned().collect();
+        self.owe_children(resource_type, &work.upserts, context.stage);
         let Draft {
             version,
             resources,
             removed,
+            extra,
         } = draft;
         Some(Response {
             resource_type: Some(resource_type),
@@ -355,35 +384,92 @@ impl<P: Protocol> Session<P> {
             version,
             resources,
             removed,
+            extra,
+            quarantined,
             nonce,
             generation: context.stage.snapshot.generation(),
         })
     }
 
-    /// Envoy warms a changed cluster only with endpoints that arrive after it, whether or not those changed: what belongs to a
-    /// resource is sent again behind it, in whatever order their acknowledgements come.
-    fn owe_children(&mut self, parent: ResourceType, sent: &[Resource]) {
-        let is_reconnected = self
-            .tracks
-            .get(&parent)
-            .is_some_and(|track| track.is_reconnected);
+    /// Tells the client what it may keep for longer. Its acknowledgement says nothing new, so nothing waits for it, and it waits for no
+    /// other.
+    fn heartbeat(&mut self, now: Instant) -> Option<Response> {
+        let due = |track: &&Track| track.is_heartbeat_due(now);
+        let resource_type = self.tracks.values().find(due)?.resource_type;
+        let parents = self
+            .parents(resource_type)
+            .map(|stage| stage.snapshot.clone());
+        let track = self.tracks.get_mut(&resource_type)?;
+        let sent = track.sent.as_ref()?.snapshot.clone();
+        let (version, heartbeats) = track.take_heartbeat(parents.as_ref().unwrap_or(&sent), now)?;
+        if !P::can_split(resource_type) {
+            // What is absent from the response would be deleted: it has to be everything.
+            track.must_answer = true;
+            return None;
+        }
+        self.last_nonce += 1;
+        let nonce = self.last_nonce;
+        track.last_nonce = Some(nonce);
+        if let Some(outstanding) = &mut track.outstanding {
+            // The client answers in order, and the last answer is the one that counts.
+            outstanding.last_nonce = nonce;
+        }
+        Some(Response {
+            resource_type: Some(resource_type),
+            type_url: Cow::Borrowed(resource_type.url()),
+            version,
+            resources: Vec::new(),
+            removed: Vec::new(),
+            extra: Some(Box::new(Extra {
+                heartbeats,
+                ..Extra::default()
+            })),
+            quarantined: track.quarantined().cloned().collect(),
+            nonce,
+            generation: sent.generation(),
+        })
+    }
+
+    /// Envoy warms a changed cluster only with endpoints that arrive after it, whether or not those changed, and a route configuration
+    /// that it gets may put away the virtual hosts that came before: what belongs to a resource is sent again behind it, in whatever
+    /// order their acknowledgements come.
+    fn owe_children(&mut self, parent: ResourceType, sent: &[Resource], stage: &Stage) {
+        let is_reconnected = P::VARIANT == Variant::Delta
+            && self
+                .tracks
+                .get(&parent)
+                .is_some_and(|track| track.is_reconnected);
         let types = self.settings.types.iter().copied();
         for child in types.filter(|child| child.parent() == Some(parent)) {
-            let names = sent.iter().map(Resource::name);
+            let mut names: Vec<Arc<str>> = Vec::new();
+            for resource in sent {
+                if !child.has_namespaces() {
+                    names.push(resource.name().clone());
+                    continue;
+                }
+                let prefix = format!("{}/", resource.name());
+                let within = stage.snapshot.beginning_with(child, &prefix);
+                let own = within.filter(|within| {
+                    child.parent_of(within.name()).map(|(_, name)| name) == Some(resource.name())
+                });
+                names.extend(own.map(|own| own.name().clone()));
+            }
             match self.tracks.get_mut(&child) {
                 Some(track) => {
-                    for name in names {
-                        if track.subscription.covers(name) {
+                    for name in &names {
+                        let found = track.find(&stage.snapshot, name);
+                        let is_wanted = match found {
+                            Some(resource) => track.wants(resource),
+                            // That there is nothing is an answer too.
+                            None => track.subscription.asks_for(name),
+                        };
+                        if is_wanted {
                             track.owe(name);
                         }
                     }
                 }
                 // It may come to say that it holds what it held behind the older parent.
-                None if is_reconnected => self
-                    .disbelieved
-                    .entry(child)
-                    .or_default()
-                    .extend(names.cloned()),
+                None if is_reconnected => self.disbelieved.entry(child).or_default().extend(names),
                 None => {}
             }
         }

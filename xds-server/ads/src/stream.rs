@@ -26,7 +26,7 @@ use crate::{
     grpc::{Encoded, Encodings, Requests},
     names::NameTable,
     response::Response,
-    session::{EmptyRequests, Header, Protocol, Received, Session, Verdict},
+    session::{Client, Header, Protocol, Received, Session, Verdict},
     settings::Settings,
     source::{Opened, Peer, Refusal, Source},
 };
@@ -178,7 +178,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
             session: Session::new(
                 server.settings.clone(),
                 server.names.clone(),
-                empty_requests(&node),
+                Client::of(&node),
             ),
             requests,
             type_url,
@@ -380,19 +380,6 @@ fn refused(node: &Node, peer: &Peer, refusal: Refusal) -> Status {
 
 fn shutting_down() -> Status {
     Status::unavailable("the server is shutting down")
-}
-
-/// gRPC clients name themselves `gRPC Go`, `gRPC C-core` and so on.
-fn empty_requests(node: &Node) -> EmptyRequests {
-    let is_grpc = node
-        .user_agent_name
-        .get(..4)
-        .is_some_and(|start| start.eq_ignore_ascii_case("grpc"));
-    if is_grpc {
-        EmptyRequests::MeanNothing
-    } else {
-        EmptyRequests::MeanAll
-    }
 }
 
 /// The runtime's clock, which tests can stop.

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use bowline_snapshot::{
+    Resource, ResourceType,
+    name::{collection_of, collection_prefix, namespace_of, normalized},
+};
+
 use crate::names::{NameTable, Names};
 
 /// The name that subscribes to every member of a type.
@@ -10,6 +15,7 @@ pub(crate) const WILDCARD: &str = "*";
 /// The names and wildcard of one type on one stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
+    resource_type: ResourceType,
     names: Names,
     has_wildcard: bool,
     /// Whether a request without names still means everything. It does so until the first explicit name or `*` (xDS protocol,
@@ -36,16 +42,56 @@ pub(crate) enum WildcardChange {
 
 impl Subscription {
     /// The subscription before the first request.
-    pub(crate) fn new(empty_means_all: bool) -> Self {
+    pub(crate) fn new(resource_type: ResourceType, empty_means_all: bool) -> Self {
         Self {
+            resource_type,
             names: Names::default(),
             has_wildcard: false,
             empty_means_all,
         }
     }
 
+    /// Whether the client wants to hear of the resource with this name, given that it is one that a wildcard gets.
     pub(crate) fn covers(&self, name: &str) -> bool {
-        self.has_wildcard || self.names.contains(name)
+        self.has_wildcard || self.asks_for(name)
+    }
+
+    /// Whether a name is asked for: by itself, by its collection, or by what it belongs to.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let has_namespace = || {
+            let namespace = namespace_of(name).filter(|_| self.resource_type.has_namespaces());
+            namespace.is_some_and(|namespace| self.names.contains(namespace))
+        };
+        let has_collection = || collection_of(name).is_some_and(|name| self.names.contains(&name));
+        self.names.contains(name) || has_namespace() || has_collection()
+    }
+
+    /// Whether a resource is asked for, by its name or an alias.
+    pub(crate) fn asks_for_resource(&self, resource: &Resource) -> bool {
+        let mut aliases = resource.aliases().iter();
+        self.asks_for(resource.name()) || aliases.any(|alias| self.names.contains(alias))
+    }
+
+    /// What the names begin with that a name subscribes to, where it is one of a collection or of a parent.
+    pub(crate) fn prefix_of(&self, name: &str) -> Option<String> {
+        match collection_prefix(name) {
+            Some(prefix) => Some(prefix.to_owned()),
+            None => self
+                .resource_type
+                .has_namespaces()
+                .then(|| format!("{name}/")),
+        }
+    }
+
+    /// Whether a name subscribes to the resource with the other one, because of what that belongs to.
+    pub(crate) fn includes(&self, name: &str, other: &str) -> bool {
+        match collection_prefix(name) {
+            Some(_) => collection_of(other).as_deref() == Some(name),
+            None => namespace_of(other) == Some(name),
+        }
     }
 
     pub(crate) fn names(&self) -> &Names {
@@ -144,12 +190,12 @@ impl Subscription {
     }
 }
 
-/// The explicit names of a list, in order and once.
+/// The explicit names of a list, normalized, in order and once.
 fn named(list: Vec<String>) -> Vec<Arc<str>> {
     let mut names: Vec<Arc<str>> = list
-        .into_iter()
-        .filter(|name| name != WILDCARD)
-        .map(Arc::from)
+        .iter()
+        .filter(|name| *name != WILDCARD)
+        .map(|name| Arc::from(normalized(name)))
         .collect();
     names.sort_unstable();
     names.dedup();
@@ -185,7 +231,7 @@ mod tests {
     /// After each request in turn, the subscription must read as given.
     fn check_replace(empty_means_all: bool, requests: &[(&[&str], &str)]) {
         let table = NameTable::default();
-        let mut subscription = Subscription::new(empty_means_all);
+        let mut subscription = Subscription::new(ResourceType::CLUSTER, empty_means_all);
         for (number, (request, expected)) in requests.iter().enumerate() {
             subscription.replace(owned(request), &table);
             assert_eq!(text(&subscription), *expected, "after request {number}");
@@ -196,7 +242,7 @@ mod tests {
 
     fn check_update(requests: &[DeltaRequest]) {
         let table = NameTable::default();
-        let mut subscription = Subscription::new(true);
+        let mut subscription = Subscription::new(ResourceType::CLUSTER, true);
         for (number, (subscribe, unsubscribe, expected)) in requests.iter().enumerate() {
             if number == 0 && subscribe.is_empty() && unsubscribe.is_empty() {
                 subscription.imply_wildcard();
@@ -256,9 +302,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_asked_for_by_its_collection_and_by_its_parent_too() {
+        let table = NameTable::default();
+        let asks = |resource_type, subscribed: &[&str], name: &str| {
+            let mut subscription = Subscription::new(resource_type, false);
+            subscription.replace(owned(subscribed), &table);
+            subscription.asks_for(name)
+        };
+        let collection = ["xdstp://a/t/d/*?b=2&a=1"];
+        for (name, expected) in [
+            ("xdstp://a/t/d/x?a=1&b=2", true),
+            ("xdstp://a/t/d/x", false),
+            ("xdstp://a/t/d/e/x?a=1&b=2", false),
+        ] {
+            let asked = asks(ResourceType::CLUSTER, &collection, name);
+            assert_eq!(asked, expected, "{name}");
+        }
+        assert!(asks(ResourceType::VIRTUAL_HOST, &["r"], "r/x"));
+        assert!(!asks(ResourceType::VIRTUAL_HOST, &["r"], "r/s/x"));
+        assert!(!asks(ResourceType::ROUTE, &["r"], "r/x"));
+    }
+
+    #[test]
     fn a_change_tells_what_was_added_and_dropped() {
         let table = NameTable::default();
-        let mut subscription = Subscription::new(true);
+        let mut subscription = Subscription::new(ResourceType::CLUSTER, true);
         subscription.replace(owned(&["a", "b"]), &table);
         assert_eq!(
             subscription.replace(owned(&["c", "b"]), &table),

@@ -1,6 +1,7 @@
-//! Small snapshots for tests, written as `TYPE name content`.
+//! Small snapshots for tests, written as `TYPE name content` or `TYPE name content alias alias`. `~name` is on demand, and `content!10` has
+//! a time to live of 10 seconds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bowline_snapshot::{Body, Layer, Resource, ResourceType, Snapshot, Version};
 use bytes::Bytes;
@@ -9,10 +10,26 @@ use bytes::Bytes;
 pub(crate) fn layer(resources: &[&str]) -> Arc<Layer> {
     let mut layer = Layer::default();
     for text in resources {
-        let [short_name, name, content] = text.split(' ').collect::<Vec<_>>()[..] else {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [short_name, name, content, aliases @ ..] = &words[..] else {
             panic!("{text} is not `TYPE name content`");
         };
-        layer.upsert(type_named(short_name), resource(name, content));
+        let (content, ttl) = match content.split_once('!') {
+            Some((content, ttl)) => (content, Some(Duration::from_secs(ttl.parse().unwrap()))),
+            None => (*content, None),
+        };
+        let on_demand = name.strip_prefix('~');
+        let mut resource = resource(on_demand.unwrap_or(name), content);
+        if let Some(ttl) = ttl {
+            resource = resource.with_ttl(ttl);
+        }
+        if !aliases.is_empty() {
+            resource = resource.with_aliases(aliases.iter().map(|alias| Arc::from(*alias)));
+        }
+        match on_demand {
+            Some(_) => layer.upsert_on_demand(type_named(short_name), resource),
+            None => layer.upsert(type_named(short_name), resource),
+        };
     }
     Arc::new(layer)
 }

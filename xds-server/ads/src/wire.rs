@@ -1,6 +1,8 @@
 //! Responses as bytes. Resources are encoded already: only the framing around them is written here, field by field.
 
-use bowline_snapshot::{Body, Version};
+use std::{sync::Arc, time::Duration};
+
+use bowline_snapshot::{Body, Resource, Version};
 use bytes::BufMut;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -12,6 +14,7 @@ mod state_of_the_world_field {
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
     pub(super) const CONTROL_PLANE: u32 = 6;
+    pub(super) const RESOURCE_ERRORS: u32 = 7;
 }
 
 /// Fields of `envoy.service.discovery.v3.DeltaDiscoveryResponse`.
@@ -28,6 +31,29 @@ mod resource_field {
     pub(super) const VERSION: u32 = 1;
     pub(super) const RESOURCE: u32 = 2;
     pub(super) const NAME: u32 = 3;
+    pub(super) const ALIASES: u32 = 4;
+    pub(super) const TTL: u32 = 6;
+}
+
+/// Field of `envoy.service.discovery.v3.ResourceName`.
+const RESOURCE_NAME_NAME: u32 = 1;
+
+/// Fields of `envoy.service.discovery.v3.ResourceError`.
+mod resource_error_field {
+    pub(super) const RESOURCE_NAME: u32 = 1;
+    pub(super) const ERROR_DETAIL: u32 = 2;
+}
+
+/// Fields of `google.rpc.Status`.
+mod status_field {
+    pub(super) const CODE: u32 = 1;
+    pub(super) const MESSAGE: u32 = 2;
+}
+
+/// Fields of `google.protobuf.Duration`.
+mod duration_field {
+    pub(super) const SECONDS: u32 = 1;
+    pub(super) const NANOS: u32 = 2;
 }
 
 /// Fields of `google.protobuf.Any`.
@@ -38,6 +64,14 @@ mod any_field {
 
 /// Field of `envoy.config.core.v3.ControlPlane`.
 const CONTROL_PLANE_IDENTIFIER: u32 = 1;
+
+/// What resources with a time to live are wrapped in, in state of the world.
+const RESOURCE_TYPE_URL: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
+
+/// The code of `google.rpc` for what does not exist.
+const NOT_FOUND: u64 = 5;
+
+const ABSENT: &str = "no such resource";
 
 /// Length of a version as text.
 const VERSION_LEN: usize = 32;
@@ -69,12 +103,19 @@ impl Nonce {
 /// Length of [`write_state_of_the_world`].
 pub(crate) fn state_of_the_world_len(response: &Response, control_plane: &str) -> usize {
     use state_of_the_world_field as field;
+    let wraps = wraps(response);
     let resources = response.resources.iter().map(|(resource, _)| {
         let any = any_len(&response.type_url, resource.body());
+        if wraps && resource.ttl().is_some() {
+            let entry = resource_len(resource, any);
+            return field_len(field::RESOURCES, wrapper_len(entry));
+        }
         field_len(field::RESOURCES, any)
     });
     field_len(field::VERSION_INFO, VERSION_LEN)
         + resources.sum::<usize>()
+        + extra_len(response, wrapped_len)
+        + missing_len(response)
         + field_len(field::TYPE_URL, response.type_url.len())
         + control_plane_len(field::CONTROL_PLANE, control_plane)
 }
@@ -87,10 +128,23 @@ pub(crate) fn write_state_of_the_world(
 ) {
     use state_of_the_world_field as field;
     write_version(field::VERSION_INFO, response.version, buffer);
+    let wraps = wraps(response);
     for (resource, _) in &response.resources {
         let any = any_len(&response.type_url, resource.body());
-        write_head(field::RESOURCES, any, buffer);
-        write_any(&response.type_url, resource.body(), buffer);
+        if wraps && resource.ttl().is_some() {
+            write_wrapper(field::RESOURCES, resource_len(resource, any), buffer);
+            write_resource(&response.type_url, resource, response.version, any, buffer);
+        } else {
+            write_head(field::RESOURCES, any, buffer);
+            write_any(&response.type_url, resource.body(), buffer);
+        }
+    }
+    for (resource, _) in heartbeats(response) {
+        write_wrapper(field::RESOURCES, bare_len(resource), buffer);
+        write_bare(resource, response.version, buffer);
+    }
+    for name in missing(response) {
+        write_error(field::RESOURCE_ERRORS, name, buffer);
     }
     write_text(field::TYPE_URL, &response.type_url, buffer);
     write_control_plane(field::CONTROL_PLANE, control_plane, buffer);
@@ -101,11 +155,14 @@ pub(crate) fn delta_len(response: &Response, control_plane: &str) -> usize {
     use delta_field as field;
     let resources = response.resources.iter().map(|(resource, _)| {
         let any = any_len(&response.type_url, resource.body());
-        field_len(field::RESOURCES, resource_len(resource.name(), any))
+        field_len(field::RESOURCES, resource_len(resource, any))
     });
     let removed = response.removed.iter();
+    let unknown = unknown(response).map(|name| field_len(field::RESOURCES, unknown_len(name)));
     field_len(field::SYSTEM_VERSION_INFO, VERSION_LEN)
         + resources.sum::<usize>()
+        + extra_len(response, bare_len)
+        + unknown.sum::<usize>()
         + field_len(field::TYPE_URL, response.type_url.len())
         + removed
             .map(|name| field_len(field::REMOVED_RESOURCES, name.len()))
@@ -119,11 +176,18 @@ pub(crate) fn write_delta(response: &Response, control_plane: &str, buffer: &mut
     write_version(field::SYSTEM_VERSION_INFO, response.version, buffer);
     for (resource, version) in &response.resources {
         let any = any_len(&response.type_url, resource.body());
-        write_head(field::RESOURCES, resource_len(resource.name(), any), buffer);
-        write_version(resource_field::VERSION, *version, buffer);
-        write_head(resource_field::RESOURCE, any, buffer);
-        write_any(&response.type_url, resource.body(), buffer);
-        write_text(resource_field::NAME, resource.name(), buffer);
+        write_head(field::RESOURCES, resource_len(resource, any), buffer);
+        write_resource(&response.type_url, resource, *version, any, buffer);
+    }
+    for (resource, version) in heartbeats(response) {
+        write_head(field::RESOURCES, bare_len(resource), buffer);
+        write_bare(resource, *version, buffer);
+    }
+    for name in unknown(response) {
+        write_head(field::RESOURCES, unknown_len(name), buffer);
+        write_version(resource_field::VERSION, Version::EMPTY, buffer);
+        write_text(resource_field::NAME, name, buffer);
+        write_text(resource_field::ALIASES, name, buffer);
     }
     write_text(field::TYPE_URL, &response.type_url, buffer);
     for name in &response.removed {
@@ -132,10 +196,133 @@ pub(crate) fn write_delta(response: &Response, control_plane: &str, buffer: &mut
     write_control_plane(field::CONTROL_PLANE, control_plane, buffer);
 }
 
-fn resource_len(name: &str, any: usize) -> usize {
-    field_len(resource_field::VERSION, VERSION_LEN)
+/// Length of a `Resource` with everything.
+fn resource_len(resource: &Resource, any: usize) -> usize {
+    let aliases = resource.aliases().iter();
+    bare_len(resource)
         + field_len(resource_field::RESOURCE, any)
+        + aliases
+            .map(|alias| field_len(resource_field::ALIASES, alias.len()))
+            .sum::<usize>()
+}
+
+fn write_resource(
+    type_url: &str,
+    resource: &Resource,
+    version: Version,
+    any: usize,
+    buffer: &mut impl BufMut,
+) {
+    write_bare(resource, version, buffer);
+    write_head(resource_field::RESOURCE, any, buffer);
+    write_any(type_url, resource.body(), buffer);
+    for alias in resource.aliases() {
+        write_text(resource_field::ALIASES, alias, buffer);
+    }
+}
+
+/// Length of a `Resource` with neither content nor aliases.
+fn bare_len(resource: &Resource) -> usize {
+    let ttl = resource.ttl();
+    field_len(resource_field::VERSION, VERSION_LEN)
+        + field_len(resource_field::NAME, resource.name().len())
+        + ttl.map_or(0, |ttl| field_len(resource_field::TTL, duration_len(ttl)))
+}
+
+fn write_bare(resource: &Resource, version: Version, buffer: &mut impl BufMut) {
+    write_version(resource_field::VERSION, version, buffer);
+    write_text(resource_field::NAME, resource.name(), buffer);
+    if let Some(ttl) = resource.ttl() {
+        write_head(resource_field::TTL, duration_len(ttl), buffer);
+        write_number(duration_field::SECONDS, ttl.as_secs(), buffer);
+        write_number(duration_field::NANOS, ttl.subsec_nanos().into(), buffer);
+    }
+}
+
+fn duration_len(duration: Duration) -> usize {
+    number_len(duration_field::SECONDS, duration.as_secs())
+        + number_len(duration_field::NANOS, duration.subsec_nanos().into())
+}
+
+/// Length of a `Resource` that says that a name is of nothing.
+fn unknown_len(name: &str) -> usize {
+    field_len(resource_field::VERSION, VERSION_LEN)
         + field_len(resource_field::NAME, name.len())
+        + field_len(resource_field::ALIASES, name.len())
+}
+
+/// Length of an `Any` with a `Resource` of this length.
+fn wrapper_len(entry: usize) -> usize {
+    field_len(any_field::TYPE_URL, RESOURCE_TYPE_URL.len()) + field_len(any_field::VALUE, entry)
+}
+
+fn wrapped_len(resource: &Resource) -> usize {
+    wrapper_len(bare_len(resource))
+}
+
+/// Begins a field with an `Any` of a `Resource`, which has to follow.
+fn write_wrapper(field: u32, entry: usize, buffer: &mut impl BufMut) {
+    write_head(field, wrapper_len(entry), buffer);
+    write_text(any_field::TYPE_URL, RESOURCE_TYPE_URL, buffer);
+    write_head(any_field::VALUE, entry, buffer);
+}
+
+fn wraps(response: &Response) -> bool {
+    response.extra.as_ref().is_some_and(|extra| extra.wraps)
+}
+
+fn heartbeats(response: &Response) -> impl Iterator<Item = &(Resource, Version)> {
+    response.extra.iter().flat_map(|extra| &extra.heartbeats)
+}
+
+fn unknown(response: &Response) -> impl Iterator<Item = &Arc<str>> {
+    response.extra.iter().flat_map(|extra| &extra.unknown)
+}
+
+fn missing(response: &Response) -> impl Iterator<Item = &Arc<str>> {
+    response.extra.iter().flat_map(|extra| &extra.missing)
+}
+
+/// Length of the heartbeats, given that of each.
+fn extra_len(response: &Response, each: fn(&Resource) -> usize) -> usize {
+    heartbeats(response)
+        .map(|(resource, _)| field_len(state_of_the_world_field::RESOURCES, each(resource)))
+        .sum()
+}
+
+fn missing_len(response: &Response) -> usize {
+    missing(response)
+        .map(|name| field_len(state_of_the_world_field::RESOURCE_ERRORS, error_len(name)))
+        .sum()
+}
+
+fn error_len(name: &str) -> usize {
+    use resource_error_field as field;
+    let name = field_len(RESOURCE_NAME_NAME, name.len());
+    field_len(field::RESOURCE_NAME, name) + field_len(field::ERROR_DETAIL, status_len())
+}
+
+fn status_len() -> usize {
+    number_len(status_field::CODE, NOT_FOUND) + field_len(status_field::MESSAGE, ABSENT.len())
+}
+
+fn write_error(field: u32, name: &str, buffer: &mut impl BufMut) {
+    write_head(field, error_len(name), buffer);
+    let len = field_len(RESOURCE_NAME_NAME, name.len());
+    write_head(resource_error_field::RESOURCE_NAME, len, buffer);
+    write_text(RESOURCE_NAME_NAME, name, buffer);
+    write_head(resource_error_field::ERROR_DETAIL, status_len(), buffer);
+    write_number(status_field::CODE, NOT_FOUND, buffer);
+    write_text(status_field::MESSAGE, ABSENT, buffer);
+}
+
+fn number_len(field: u32, number: u64) -> usize {
+    key_len(field) + encoded_len_varint(number)
+}
+
+fn write_number(field: u32, number: u64, buffer: &mut impl BufMut) {
+    encode_key(field, WireType::Varint, buffer);
+    encode_varint(number, buffer);
 }
 
 fn any_len(type_url: &str, body: &Body) -> usize {
@@ -189,12 +376,15 @@ mod tests {
 
     use bowline_proto::{
         Message,
-        envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse},
+        envoy::service::discovery::v3::{
+            self as discovery, DeltaDiscoveryResponse, DiscoveryResponse,
+        },
     };
-    use bowline_snapshot::{Parts, Resource, ResourceType};
+    use bowline_snapshot::{Parts, ResourceType};
     use bytes::Bytes;
 
     use super::*;
+    use crate::response::Extra;
 
     fn response(bodies: &[(&str, Body)], nonce: u64) -> Response {
         let resources = bodies.iter().map(|(name, body)| {
@@ -208,6 +398,8 @@ mod tests {
             version: Version::of([&b"type"[..]]),
             resources: resources.collect(),
             removed: vec!["gone".into(), "lost".into()],
+            extra: None,
+            quarantined: Vec::new(),
             nonce,
             generation: 7,
         }
@@ -270,5 +462,79 @@ mod tests {
             assert_eq!(any.value, resource.body().to_bytes());
         }
         assert_eq!(read.resources.len(), 3);
+    }
+
+    fn with_extra(wraps: bool) -> Response {
+        let ttl = Duration::from_millis(2500);
+        let mut response = response(&bodies(), 1);
+        for (resource, _) in &mut response.resources {
+            let aliases = ["one".into(), "two".into()];
+            *resource = resource.clone().with_ttl(ttl).with_aliases(aliases);
+        }
+        response.extra = Some(Box::new(Extra {
+            heartbeats: response.resources.clone(),
+            unknown: vec!["unknown".into()],
+            missing: vec!["missing".into(), "absent".into()],
+            wraps,
+        }));
+        response
+    }
+
+    #[test]
+    fn what_few_state_of_the_world_responses_say_reads_back_as_it_was_meant() {
+        for wraps in [true, false] {
+            let response = with_extra(wraps);
+            let mut bytes = Vec::new();
+            write_state_of_the_world(&response, "cp", &mut bytes);
+            assert_eq!(bytes.len(), state_of_the_world_len(&response, "cp"));
+            let read = DiscoveryResponse::decode(&bytes[..]).unwrap();
+            assert_eq!(read.resources.len(), 6);
+            for (index, any) in read.resources.iter().enumerate() {
+                let is_heartbeat = index >= 3;
+                if !wraps && !is_heartbeat {
+                    assert_eq!(any.type_url, response.type_url);
+                    continue;
+                }
+                assert_eq!(any.type_url, RESOURCE_TYPE_URL);
+                let entry = discovery::Resource::decode(any.value.clone()).unwrap();
+                assert_eq!(entry.version, response.version.to_string());
+                let ttl = entry.ttl.unwrap();
+                assert_eq!((ttl.seconds, ttl.nanos), (2, 500_000_000));
+                assert_eq!(entry.resource.is_none(), is_heartbeat);
+            }
+            let errors: Vec<_> = read
+                .resource_errors
+                .into_iter()
+                .map(|error| {
+                    let name = error.resource_name.unwrap().name;
+                    (name, error.error_detail.unwrap().code)
+                })
+                .collect();
+            assert_eq!(
+                errors,
+                [("missing".to_owned(), 5), ("absent".to_owned(), 5)]
+            );
+        }
+    }
+
+    #[test]
+    fn what_few_delta_responses_say_reads_back_as_it_was_meant() {
+        let response = with_extra(false);
+        let mut bytes = Vec::new();
+        write_delta(&response, "cp", &mut bytes);
+        assert_eq!(bytes.len(), delta_len(&response, "cp"));
+        let read = DeltaDiscoveryResponse::decode(&bytes[..]).unwrap();
+        let [a, _, _, heartbeat, _, _, unknown] = &read.resources[..] else {
+            panic!("{} resources", read.resources.len());
+        };
+        assert!(a.resource.is_some() && a.ttl.is_some());
+        assert_eq!(a.aliases, ["one", "two"]);
+        assert!(heartbeat.resource.is_none() && heartbeat.ttl.is_some());
+        assert_eq!((&heartbeat.name, &heartbeat.version), (&a.name, &a.version));
+        assert!(unknown.resource.is_none() && unknown.ttl.is_none());
+        assert_eq!(
+            (&*unknown.name, &unknown.aliases[..]),
+            ("unknown", &["unknown".to_owned()][..])
+        );
     }
 }

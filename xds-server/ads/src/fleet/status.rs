@@ -56,6 +56,8 @@ pub struct TypeStatus {
     pub acknowledged: Option<Acknowledged>,
     /// The last response that it rejected; stays after a later one was acknowledged.
     pub rejected: Option<Rejected>,
+    /// What it has rejected and is not sent before its content changes.
+    pub quarantined: Vec<Suspect>,
     /// Sums since the stream was let in.
     pub counters: Counters,
 }
@@ -162,6 +164,18 @@ impl TypeStatus {
         self.has_wildcard = has_wildcard;
     }
 
+    pub(super) fn note_quarantined(&mut self, quarantined: &[Resource]) {
+        // Nearly always both are empty.
+        let is_same = quarantined.len() == self.quarantined.len()
+            && quarantined
+                .iter()
+                .zip(&self.quarantined)
+                .all(|(new, old)| new.name() == &old.name && new.origins() == &old.origins);
+        if !is_same {
+            self.quarantined = quarantined.iter().map(Suspect::of).collect();
+        }
+    }
+
     pub(super) fn note_sent(&mut self, response: &Response, bytes: usize, now: OffsetDateTime) {
         self.sent = Some(Sent {
             version: response.version,
@@ -169,6 +183,7 @@ impl TypeStatus {
             resources: response.resources.len(),
             removed: response.removed.len(),
         });
+        self.note_quarantined(&response.quarantined);
         self.counters.messages += 1;
         self.counters.bytes += bytes as u64;
     }

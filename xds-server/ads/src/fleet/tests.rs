@@ -33,6 +33,7 @@ fn received(verdict: Verdict) -> Received {
         has_stale_nonce: false,
         names: 3,
         has_wildcard: true,
+        quarantined: Vec::new(),
     })
 }
 
@@ -112,6 +113,8 @@ fn events_are_told_in_order() {
         version: snapshot.type_version(resource_type),
         resources: vec![(resource("a", "1"), Version::EMPTY)],
         removed: Vec::new(),
+        extra: None,
+        quarantined: Vec::new(),
         nonce: 1,
         generation: 7,
     };

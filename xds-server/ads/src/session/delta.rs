@@ -7,6 +7,7 @@ use bowline_snapshot::{Resource, ResourceType, Version};
 use bytes::BufMut;
 
 use super::{
+    client::Client,
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
     track::{Held, Track},
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     names::NameTable,
-    response::Response,
+    response::{Extra, Response},
     subscription::{WILDCARD, WildcardChange},
     wire,
 };
@@ -106,14 +107,12 @@ impl Protocol for Delta {
         true
     }
 
+    fn has_ttl(_: Client) -> bool {
+        true
+    }
+
     fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft> {
-        let Work {
-            upserts,
-            removed,
-            introduces: _,
-            must_answer,
-        } = work;
-        if upserts.is_empty() && removed.is_empty() && !must_answer {
+        if work.is_empty() {
             return None;
         }
         let resource_type = track.resource_type;
@@ -123,8 +122,14 @@ impl Protocol for Delta {
         };
         Some(Draft {
             version: context.stage.snapshot.type_version(resource_type),
-            resources: upserts.iter().map(versioned).collect(),
-            removed: removed.clone(),
+            resources: work.upserts.iter().map(versioned).collect(),
+            removed: work.removed.clone(),
+            extra: (!work.unknown.is_empty()).then(|| {
+                Box::new(Extra {
+                    unknown: work.unknown.clone(),
+                    ..Extra::default()
+                })
+            }),
         })
     }
 

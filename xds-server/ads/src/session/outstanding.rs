@@ -1,11 +1,20 @@
 //! A response that waits for its acknowledgement.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use bowline_snapshot::{Resource, Version};
+use bowline_snapshot::{Resource, Snapshot, Version};
 
-/// Resources that are kept to tell which ones a rejection may be about.
+use super::{
+    stage::Stage,
+    track::{Owed, Track},
+    work::Work,
+};
+
+/// Resources that are told where a rejection names none.
 pub(crate) const SUSPECTS_MAX: usize = 16;
+
+/// Resources that are listed while a response is outstanding. What was in a larger one is found out when that is needed.
+const LISTED_MAX: usize = 256;
 
 /// What was sent last of one type. A response that was split counts as one.
 #[derive(Debug)]
@@ -21,8 +30,33 @@ pub(crate) struct Outstanding {
     pub(crate) blocks: bool,
     /// Up to where the client had everything before.
     pub(crate) settled_before: u64,
-    /// Some of what was new in it.
-    pub(crate) suspects: Vec<Resource>,
+    /// What the client had been sent before.
+    pub(crate) before: Option<Stage>,
+    pub(crate) content: Content,
+}
+
+/// What was in a response.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Listed {
+        upserts: Vec<Resource>,
+        removed: Vec<Arc<str>>,
+    },
+    /// What was owed and what had changed. Some of it the client may have brought from an earlier stream, and not been sent.
+    Derived(Owed),
+}
+
+impl Content {
+    /// Of a response that says this and answers what was owed. The rest of one that is a part only will be sent, too.
+    pub(crate) fn of(work: &Work, owed: Owed, is_part: bool) -> Self {
+        if is_part || work.upserts.len() + work.removed.len() > LISTED_MAX {
+            return Self::Derived(owed);
+        }
+        Self::Listed {
+            upserts: work.upserts.clone(),
+            removed: work.removed.clone(),
+        }
+    }
 }
 
 impl Outstanding {
@@ -37,9 +71,7 @@ impl Outstanding {
     }
 
     /// This response and a further part of it, as one.
-    pub(crate) fn continued_by(mut self, part: Self) -> Self {
-        let room = SUSPECTS_MAX.saturating_sub(self.suspects.len());
-        self.suspects.extend(part.suspects.into_iter().take(room));
+    pub(crate) fn continued_by(self, part: Self) -> Self {
         Self {
             first_nonce: self.first_nonce,
             last_nonce: part.last_nonce,
@@ -49,8 +81,26 @@ impl Outstanding {
             deadline: part.deadline,
             blocks: self.blocks || part.blocks,
             settled_before: self.settled_before,
-            suspects: self.suspects,
+            before: self.before,
+            content: self.content,
         }
+    }
+
+    /// Resources and removed names in the response, as they were sent.
+    pub(crate) fn content(&self, track: &Track, sent: &Snapshot) -> (Vec<Resource>, Vec<Arc<str>>) {
+        let owed = match &self.content {
+            Content::Listed { upserts, removed } => return (upserts.clone(), removed.clone()),
+            Content::Derived(owed) => owed,
+        };
+        let before = self.before.as_ref().map(|stage| &stage.snapshot);
+        let (mut upserts, mut removed) = (Vec::new(), Vec::new());
+        for (name, _) in track.candidates(before, owed, sent) {
+            match track.find(sent, &name) {
+                Some(resource) => upserts.push(resource.clone()),
+                None => removed.push(name),
+            }
+        }
+        (upserts, removed)
     }
 
     /// Stops waiting when the time is over.
@@ -64,9 +114,4 @@ impl Outstanding {
     pub(crate) fn give_up(&mut self) {
         self.deadline = None;
     }
-}
-
-/// Keeps a few of the resources of a response.
-pub(crate) fn suspects(resources: &[Resource]) -> Vec<Resource> {
-    resources.iter().take(SUSPECTS_MAX).cloned().collect()
 }

@@ -8,11 +8,15 @@ use bytes::BufMut;
 use serde::Serialize;
 
 use super::{
+    client::Client,
     received::RequestError,
     track::{Held, Track},
     work::{Context, Removals, Work},
 };
-use crate::{names::NameTable, response::Response};
+use crate::{
+    names::NameTable,
+    response::{Extra, Response},
+};
 
 /// Characters of a client's type URL that a message repeats.
 const TYPE_URL_SHOWN: usize = 200;
@@ -71,6 +75,7 @@ pub(crate) struct Draft {
     pub(crate) version: Version,
     pub(crate) resources: Vec<(Resource, Version)>,
     pub(crate) removed: Vec<Arc<str>>,
+    pub(crate) extra: Option<Box<Extra>>,
 }
 
 /// A variant: state of the world or delta. Stateless; all state is in the [`Track`].
@@ -99,6 +104,9 @@ pub(crate) trait Protocol: Send + Sync + 'static {
 
     /// Whether a large response can be sent in several.
     fn can_split(resource_type: ResourceType) -> bool;
+
+    /// Whether the client is told how long it may keep resources.
+    fn has_ttl(client: Client) -> bool;
 
     /// What to say, if anything.
     fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft>;

@@ -1,6 +1,6 @@
 //! What a request turned out to be.
 
-use bowline_snapshot::ResourceType;
+use bowline_snapshot::{Resource, ResourceType};
 
 use super::verdict::Verdict;
 
@@ -31,6 +31,8 @@ pub(crate) struct Current {
     pub(crate) has_stale_nonce: bool,
     pub(crate) names: usize,
     pub(crate) has_wildcard: bool,
+    /// What the client has rejected and is not sent any more.
+    pub(crate) quarantined: Vec<Resource>,
 }
 
 /// A request that ends the stream.

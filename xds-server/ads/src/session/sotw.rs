@@ -7,12 +7,18 @@ use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 use bytes::BufMut;
 
 use super::{
+    client::Client,
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
     track::{Held, Track},
     work::{Context, Removals, Work},
 };
-use crate::{names::NameTable, response::Response, subscription::WildcardChange, wire};
+use crate::{
+    names::NameTable,
+    response::{Extra, Response},
+    subscription::WildcardChange,
+    wire,
+};
 
 /// The state-of-the-world variant.
 #[derive(Debug)]
@@ -84,10 +90,13 @@ impl Protocol for StateOfTheWorld {
         !resource_type.spec().full_state
     }
 
+    fn has_ttl(client: Client) -> bool {
+        client.has_wrapped_ttl
+    }
+
     fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft> {
         let is_full = track.resource_type.spec().full_state;
-        let is_due = !work.upserts.is_empty() || !work.removed.is_empty() || work.must_answer;
-        if !is_due || track.subscription.is_empty() {
+        if work.is_empty() || track.subscription.is_empty() {
             return None;
         }
         let resources = if is_full {
@@ -95,6 +104,9 @@ impl Protocol for StateOfTheWorld {
         } else {
             work.upserts.clone()
         };
+        let wraps = Self::has_ttl(context.client)
+            && resources.iter().any(|resource| resource.ttl().is_some());
+        let is_extra = wraps || !work.missing.is_empty();
         let versioned = |resource: Resource| {
             let version = resource.version();
             (resource, version)
@@ -103,6 +115,13 @@ impl Protocol for StateOfTheWorld {
             version: version(track, &context.stage.snapshot),
             resources: resources.into_iter().map(versioned).collect(),
             removed: Vec::new(),
+            extra: is_extra.then(|| {
+                Box::new(Extra {
+                    wraps,
+                    missing: work.missing.clone(),
+                    ..Extra::default()
+                })
+            }),
         })
     }
 
@@ -122,16 +141,25 @@ impl Protocol for StateOfTheWorld {
 
 /// All that is subscribed, and what must not be missed yet.
 fn everything(track: &Track, snapshot: &Snapshot) -> Vec<Resource> {
-    let resource_type = track.resource_type;
-    let names = track.subscription.names().iter();
-    let mut resources: Vec<_> = names
-        .filter_map(|name| snapshot.get(resource_type, name))
-        .chain(track.lingering.sent())
-        .cloned()
-        .collect();
-    if track.subscription.has_wildcard() {
-        resources.extend(snapshot.members(resource_type).cloned());
+    let (resource_type, subscription) = (track.resource_type, &track.subscription);
+    let mut resources: Vec<_> = track.lingering.sent().collect();
+    for name in subscription.names().iter() {
+        match subscription.prefix_of(name) {
+            Some(prefix) => resources.extend(
+                snapshot
+                    .beginning_with(resource_type, &prefix)
+                    .filter(|resource| subscription.includes(name, resource.name())),
+            ),
+            None => resources.extend(snapshot.get(resource_type, name)),
+        }
     }
+    if subscription.has_wildcard() {
+        resources.extend(snapshot.members(resource_type));
+    }
+    let accepted = resources
+        .into_iter()
+        .filter_map(|resource| track.accepted(resource));
+    let mut resources: Vec<Resource> = accepted.cloned().collect();
     // A client rejects a response that has a name twice. The sort is stable: the earlier layer wins, as in `Snapshot::get`.
     resources.sort_by(|one, other| one.name().cmp(other.name()));
     resources.dedup_by(|later, earlier| later.name() == earlier.name());
@@ -140,11 +168,16 @@ fn everything(track: &Track, snapshot: &Snapshot) -> Vec<Resource> {
 
 /// The version of the whole type, with what lingers: a client that reconnects with exactly the snapshot's version holds nothing else.
 fn version(track: &Track, snapshot: &Snapshot) -> Version {
-    track.lingering.sent().fold(
-        snapshot.type_version(track.resource_type),
-        |version, resource| {
+    let own = if track.subscription.names().is_empty() {
+        snapshot.type_version(track.resource_type)
+    } else {
+        snapshot.type_version_with_on_demand(track.resource_type)
+    };
+    track
+        .lingering
+        .sent()
+        .fold(track.version(own), |version, resource| {
             let lingering = Version::of([resource.name().as_bytes(), b"lingering"]);
             version.with_member(lingering.combined_with(resource.version()))
-        },
-    )
+        })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_snapshot::{Layer, ResourceChange, ResourceType, Snapshot};
+use bowline_snapshot::{Layer, Resource, ResourceType, Snapshot};
 
 /// A snapshot and its place among those that this stream was given.
 ///
@@ -26,13 +26,22 @@ impl Stage {
     }
 }
 
-/// The names of one type that may differ between two snapshots, in order: a few too many, where a resource changed its layer.
+/// Whether a resource is one that everybody gets, or is served on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listing {
+    Member,
+    OnDemand,
+}
+
+/// The names of one type that may differ between two snapshots, in order: a few too many, where a resource changed its layer. Only those
+/// whose resource, as it is or was last, is wanted.
 ///
 /// Costs the size of the difference.
 pub(crate) fn changed_names(
     older: Option<&Snapshot>,
     newer: &Snapshot,
     resource_type: ResourceType,
+    mut is_wanted: impl FnMut(&Resource, Listing) -> bool,
 ) -> Vec<Arc<str>> {
     let none = Layer::default();
     let older = older.map_or(&[][..], Snapshot::layers);
@@ -44,14 +53,18 @@ pub(crate) fn changed_names(
         if std::ptr::eq(older, newer) {
             continue;
         }
-        let changes = newer
-            .of_type(resource_type)
-            .changes_since(older.of_type(resource_type));
-        names.extend(changes.map(|change| match change {
-            ResourceChange::Upserted(resource) | ResourceChange::Removed(resource) => {
-                resource.name().clone()
+        let (older, newer) = (older.of_type(resource_type), newer.of_type(resource_type));
+        let mut take = |listing, resource: &Resource| {
+            if is_wanted(resource, listing) {
+                names.push(resource.name().clone());
             }
-        }));
+        };
+        for change in newer.changes_since(older) {
+            take(Listing::Member, change.resource());
+        }
+        for change in newer.on_demand_changes_since(older) {
+            take(Listing::OnDemand, change.resource());
+        }
     }
     names.sort_unstable();
     names.dedup();
@@ -67,7 +80,7 @@ mod tests {
         let snapshot =
             |layers: &[&[&str]]| Snapshot::new(1, layers.iter().map(|resources| layer(resources)));
         let (older, newer) = (snapshot(older), snapshot(newer));
-        let names = changed_names(Some(&older), &newer, ResourceType::CLUSTER);
+        let names = changed_names(Some(&older), &newer, ResourceType::CLUSTER, |_, _| true);
         let names: Vec<&str> = names.iter().map(|name| &**name).collect();
         assert_eq!(names, expected);
     }

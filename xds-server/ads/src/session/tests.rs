@@ -6,11 +6,13 @@
 //! - `wait 5`: seconds pass
 //! - `CDS`: a request for clusters without names, as a client opens with
 //! - `CDS ack a b`: with the nonce and version of the last response; likewise `nack`, `implicit` (without error but with the version
-//!   before, as Envoy answers for what it does not watch any more) and `stale` (with the nonce before)
+//!   before, as Envoy answers for what it does not watch any more) and `stale` (with the nonce before). The reason of a `nack` names `a`, and
+//!   that of a `nack!` nothing
 //! - delta has `CDS ack +a -b`, and `CDS @a=1` for a version that is held from an earlier stream (`@a=1/2` for endpoints with the
 //!   content 1 of a cluster with the content 2); state of the world has `CDS @a=1,b=2` for the version of that whole set
 //!
-//! Answers read `CDS a=1 b=2 -c`, several are separated by `; `, and silence is empty.
+//! Answers read `CDS a=1 b=2 -c`, several are separated by `; `, and silence is empty. `~a` is a heartbeat, `?a` a resource without content
+//! for a name that is of nothing, `!a` an error.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +30,10 @@ use crate::testing::{resource, snapshot_of, type_named};
 mod delta;
 mod make_before_break;
 mod model;
+mod names;
+mod quarantine;
 mod sotw;
+mod time_to_live;
 mod verdicts;
 
 /// A client that says what it is told to.
@@ -120,12 +125,12 @@ fn held_version(content: &str) -> String {
 
 impl<P: Speaks> Conversation<P> {
     fn new(settings: Settings) -> Self {
-        Self::of(settings, EmptyRequests::MeanAll)
+        Self::of(settings, Client::PLAIN)
     }
 
-    fn of(settings: Settings, empty_requests: EmptyRequests) -> Self {
+    fn of(settings: Settings, client: Client) -> Self {
         Self {
-            session: Session::new(Arc::new(settings), Arc::default(), empty_requests),
+            session: Session::new(Arc::new(settings), Arc::default(), client),
             now: Instant::now(),
             generation: 0,
             seen: BTreeMap::new(),
@@ -167,13 +172,14 @@ impl<P: Speaks> Conversation<P> {
         let version = |count| nth_last(count).map_or_else(String::new, |(version, _)| version);
         let nonce =
             |count| nth_last(count).map_or_else(String::new, |(_, nonce)| nonce.to_string());
-        let error = Status {
-            message: "bad a".to_owned(),
+        let error = |message: &str| Status {
+            message: message.to_owned(),
             ..Status::default()
         };
         let (nonce, version, error_detail, words) = match verb {
             "ack" => (nonce(1), version(1), None, words),
-            "nack" => (nonce(1), version(2), Some(error), words),
+            "nack" => (nonce(1), version(2), Some(error("bad a")), words),
+            "nack!" => (nonce(1), version(2), Some(error("!")), words),
             "implicit" => (nonce(1), version(2), None, words),
             "stale" => (nonce(2), version(2), None, words),
             _ => (String::new(), String::new(), None, rest),
@@ -225,16 +231,25 @@ fn text(response: &Response) -> String {
     for name in &response.removed {
         text.push_str(&format!(" -{name}"));
     }
+    if let Some(extra) = &response.extra {
+        let heartbeats = extra.heartbeats.iter();
+        let heartbeats = heartbeats.map(|(resource, _)| ('~', resource.name()));
+        let unknown = extra.unknown.iter().map(|name| ('?', name));
+        let missing = extra.missing.iter().map(|name| ('!', name));
+        for (sign, name) in heartbeats.chain(unknown).chain(missing) {
+            text.push_str(&format!(" {sign}{name}"));
+        }
+    }
     text
 }
 
 /// Has the conversation with a new session.
 fn check<P: Speaks>(steps: &[(&str, &str)]) {
-    check_with::<P>(Settings::new("test"), steps);
+    check_with::<P>(Settings::new("test"), Client::PLAIN, steps);
 }
 
-fn check_with<P: Speaks>(settings: Settings, steps: &[(&str, &str)]) {
-    let mut conversation = Conversation::<P>::new(settings);
+fn check_with<P: Speaks>(settings: Settings, client: Client, steps: &[(&str, &str)]) {
+    let mut conversation = Conversation::<P>::of(settings, client);
     for (number, (step, expected)) in steps.iter().enumerate() {
         assert_eq!(conversation.step(step), *expected, "step {number}: {step}");
     }

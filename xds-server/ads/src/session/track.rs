@@ -6,13 +6,15 @@ use std::{
     time::Instant,
 };
 
-use bowline_snapshot::{Resource, ResourceType, Snapshot};
+use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 
 use super::{
+    heartbeat::Heartbeat,
     lingering::Lingering,
     outstanding::Outstanding,
-    stage::{Stage, changed_names},
-    work::{Context, Removals, Work},
+    quarantine::Rejections,
+    stage::{Listing, Stage, changed_names},
+    work::{Context, Work},
 };
 use crate::subscription::{Change, Subscription, WildcardChange};
 
@@ -41,6 +43,17 @@ pub(crate) struct Track {
     pub(crate) is_unfinished: bool,
     pub(crate) last_nonce: Option<u64>,
     pub(crate) outstanding: Option<Outstanding>,
+    /// What few streams need.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    pub(crate) rejections: Rejections,
+    /// Names that the client was told are of nothing, by an error: once is enough.
+    pub(crate) told_missing: BTreeSet<Arc<str>>,
+    /// When the client has to hear of what it keeps for a time only.
+    pub(crate) heartbeat: Option<Heartbeat>,
 }
 
 /// Names that are owed an answer.
@@ -49,6 +62,12 @@ pub(crate) enum Owed {
     /// All that are subscribed.
     All,
     Names(BTreeSet<Arc<str>>),
+}
+
+impl Default for Owed {
+    fn default() -> Self {
+        Self::Names(BTreeSet::new())
+    }
 }
 
 /// What a client claims to hold, in the first request of a type.
@@ -69,13 +88,91 @@ impl Track {
             sent: None,
             owed: Owed::All,
             lingering: Lingering::default(),
-            is_reconnected: matches!(&held, Held::Each(versions) if !versions.is_empty()),
+            is_reconnected: match &held {
+                Held::Nothing => false,
+                Held::AllAt(version) => !version.is_empty(),
+                Held::Each(versions) => !versions.is_empty(),
+            },
             held,
             must_answer: false,
             is_unfinished: false,
             last_nonce: None,
             outstanding: None,
+            rare: None,
         }
+    }
+
+    /// What few streams need, from now on this one too.
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The same, where this stream has needed it.
+    pub(crate) fn rare_if_any(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
+    }
+
+    pub(crate) fn heartbeat(&self) -> Option<Heartbeat> {
+        self.rare.as_ref()?.heartbeat
+    }
+
+    fn rejections(&self) -> Option<&Rejections> {
+        self.rare.as_ref().map(|rare| &rare.rejections)
+    }
+
+    /// What the client has rejected and is not sent any more.
+    pub(crate) fn quarantined(&self) -> impl Iterator<Item = &Resource> {
+        self.rejections()
+            .into_iter()
+            .flat_map(Rejections::quarantined)
+    }
+
+    pub(crate) fn is_quarantined(&self, resource: &Resource) -> bool {
+        self.rejections()
+            .is_some_and(|rejections| rejections.has(resource))
+    }
+
+    /// What the client is to have of a resource: where it has rejected that, what it had accepted before.
+    pub(crate) fn accepted<'a>(&'a self, resource: &'a Resource) -> Option<&'a Resource> {
+        match self.rejections() {
+            Some(rejections) => rejections.accepted(resource),
+            None => Some(resource),
+        }
+    }
+
+    /// The version of a whole set, given what of it is in quarantine.
+    pub(crate) fn version(&self, of_all: Version) -> Version {
+        self.rejections()
+            .map_or(of_all, |rejections| rejections.version(of_all))
+    }
+
+    /// A response was accepted.
+    pub(crate) fn note_accepted(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.rejections.note_accepted();
+            let Rare {
+                rejections,
+                told_missing,
+                heartbeat,
+            } = &**rare;
+            if rejections.is_empty() && told_missing.is_empty() && heartbeat.is_none() {
+                self.rare = None;
+            }
+        }
+    }
+
+    /// A resource that this client can have: one that everybody gets, or one on demand that it asks for.
+    pub(crate) fn find<'s>(&self, snapshot: &'s Snapshot, name: &str) -> Option<&'s Resource> {
+        snapshot.member(self.resource_type, name).or_else(|| {
+            snapshot
+                .get(self.resource_type, name)
+                .filter(|resource| self.subscription.asks_for_resource(resource))
+        })
+    }
+
+    /// Whether the client wants to hear of a resource that it can have.
+    pub(crate) fn wants(&self, resource: &Resource) -> bool {
+        self.subscription.has_wildcard() || self.subscription.asks_for_resource(resource)
     }
 
     /// Takes note of a changed subscription.
@@ -85,6 +182,15 @@ impl Track {
             dropped,
             wildcard,
         } = change;
+        if let Some(rare) = &mut self.rare {
+            for name in &added {
+                // Whoever asks again has lost what it had.
+                rare.rejections.release(name);
+            }
+            for name in &dropped {
+                rare.told_missing.remove(name);
+            }
+        }
         if let Owed::Names(owed) = &mut self.owed {
             for name in &dropped {
                 owed.remove(name);
@@ -127,6 +233,7 @@ impl Track {
         self.sent
             .as_ref()
             .filter(|_| !self.is_unfinished && !self.outstanding.as_ref().is_some_and(is_blocked))
+            .filter(|_| !self.rejections().is_some_and(Rejections::owes))
     }
 
     /// Up to where what the client has does not refer to anything older.
@@ -143,11 +250,13 @@ impl Track {
 
     /// When something has to happen without any event.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match &self.outstanding {
+        let deadline = match &self.outstanding {
             // Nothing else can happen before.
             Some(outstanding) if outstanding.is_awaited() => outstanding.deadline,
             Some(_) | None => self.lingering.next_deadline(),
-        }
+        };
+        let heartbeat = self.heartbeat().map(|heartbeat| heartbeat.at);
+        deadline.into_iter().chain(heartbeat).min()
     }
 
     /// Whether something lingers for longer than it may.
@@ -158,6 +267,10 @@ impl Track {
     }
 
     fn owes(&self) -> bool {
+        self.rejections().is_some_and(Rejections::owes) || self.owes_answers()
+    }
+
+    fn owes_answers(&self) -> bool {
         match &self.owed {
             Owed::All => true,
             Owed::Names(names) => !names.is_empty(),
@@ -180,7 +293,12 @@ impl Track {
             .sent
             .as_ref()
             .is_some_and(|sent| sent.number == context.stage.number);
-        !is_current || self.owes() || self.must_answer || self.lingering.has_due(context)
+        let has_parts = self.rejections().is_some_and(Rejections::has_parts);
+        !is_current
+            || self.owes_answers()
+            || has_parts
+            || self.must_answer
+            || self.lingering.has_due(context)
     }
 
     /// Goes along with a stage that has nothing new of this type, while the client has to answer first: so that others need not wait
@@ -193,10 +311,18 @@ impl Track {
             return;
         }
         let (older, newer) = (&sent.snapshot, &context.stage.snapshot);
-        let changed = changed_names(Some(older), newer, self.resource_type);
-        if !changed.iter().any(|name| self.subscription.covers(name)) {
+        if self.changed(Some(older), newer).is_empty() {
             self.sent = Some(context.stage.clone());
         }
+    }
+
+    /// Names of resources that the client wants to hear of and that may differ between two snapshots.
+    pub(crate) fn changed(&self, older: Option<&Snapshot>, newer: &Snapshot) -> Vec<Arc<str>> {
+        let subscription = &self.subscription;
+        changed_names(older, newer, self.resource_type, |resource, listing| {
+            (listing == Listing::Member && subscription.has_wildcard())
+                || subscription.asks_for_resource(resource)
+        })
     }
 
     /// Leaves what does not fit into one response to the next one.
@@ -205,204 +331,6 @@ impl Track {
         self.is_unfinished = !later.is_empty();
         for name in &later {
             self.owe(name);
-        }
-    }
-
-    /// Takes what has to be said: afterwards the track assumes that it was said.
-    pub(crate) fn take_work(&mut self, context: &Context<'_>) -> Work {
-        let Context { stage, .. } = context;
-        let mut work = Work {
-            must_answer: std::mem::take(&mut self.must_answer),
-            ..Work::default()
-        };
-        let before = self.sent.replace((*stage).clone());
-        let owed = std::mem::replace(&mut self.owed, Owed::Names(BTreeSet::new()));
-        let held = std::mem::replace(&mut self.held, Held::Nothing);
-        if self.subscription.is_empty() && matches!(owed, Owed::All) {
-            self.lingering.clear();
-            return Work::default();
-        }
-        if self.is_all_held(&held, &stage.snapshot) {
-            return Work::default();
-        }
-        let mut held = match held {
-            Held::Each(versions) => versions,
-            Held::Nothing | Held::AllAt(_) => BTreeMap::new(),
-        };
-
-        let before = before.as_ref().map(|stage| &stage.snapshot);
-        let mut candidates = self.candidates(before, &owed, &stage.snapshot);
-        if before.is_some() && !stage.snapshot.is_partial() {
-            // What was left alone while something was lacking counts as sent, and was not.
-            let left = held.keys().filter(|name| self.subscription.covers(name));
-            candidates.extend(left.map(|name| (Arc::from(&**name), true)));
-        }
-        for (name, is_owed) in candidates {
-            match context.lookup(self.resource_type, &name, is_owed) {
-                Some(resource) if self.is_left_alone(resource, &held, context) => {}
-                Some(resource) => {
-                    self.present(
-                        &mut work,
-                        before,
-                        resource,
-                        is_owed,
-                        held.remove(&*name),
-                        context,
-                    );
-                }
-                None => self.absent(&mut work, before, name, is_owed, &mut held, context),
-            }
-        }
-        self.absent_but_held(&mut work, held, context);
-        work.removed.extend(self.lingering.take_due(context));
-        work
-    }
-
-    /// Whether the client brought along another version than that of a snapshot that lacks something: routes and endpoints may be in it
-    /// of a source that has not been heard yet.
-    fn is_left_alone(
-        &self,
-        resource: &Resource,
-        held: &BTreeMap<String, String>,
-        context: &Context<'_>,
-    ) -> bool {
-        let wire_version = || context.wire_version(self.resource_type, resource);
-        context.stage.snapshot.is_partial()
-            && held
-                .get(&**resource.name())
-                .is_some_and(|version| !wire_version().is(version))
-    }
-
-    /// Whether the client holds exactly what a pure wildcard gets: the version is a fingerprint, so equal means equal.
-    fn is_all_held(&self, held: &Held, snapshot: &Snapshot) -> bool {
-        match held {
-            Held::AllAt(version) => {
-                self.resource_type.spec().full_state
-                    && self.subscription.has_wildcard()
-                    && self.subscription.names().is_empty()
-                    && snapshot.type_version(self.resource_type).is(version)
-            }
-            Held::Nothing | Held::Each(_) => false,
-        }
-    }
-
-    /// Names that may have to be said something about, and whether an answer is owed.
-    fn candidates(
-        &self,
-        before: Option<&Snapshot>,
-        owed: &Owed,
-        now: &Snapshot,
-    ) -> BTreeMap<Arc<str>, bool> {
-        let mut candidates = BTreeMap::new();
-        if before.is_some() || self.subscription.has_wildcard() {
-            let changed = changed_names(before, now, self.resource_type);
-            let covered = changed
-                .into_iter()
-                .filter(|name| self.subscription.covers(name));
-            candidates.extend(covered.map(|name| (name, false)));
-        }
-        match owed {
-            Owed::All => candidates.extend(
-                self.subscription
-                    .names()
-                    .iter()
-                    .map(|name| (name.clone(), true)),
-            ),
-            Owed::Names(names) => candidates.extend(names.iter().map(|name| (name.clone(), true))),
-        }
-        candidates
-    }
-
-    fn present(
-        &mut self,
-        work: &mut Work,
-        before: Option<&Snapshot>,
-        resource: &Resource,
-        is_owed: bool,
-        held: Option<String>,
-        context: &Context<'_>,
-    ) {
-        let lingering = self.lingering.remove(resource.name());
-        if !self.subscription.covers(resource.name()) {
-            // Owed when it was unsubscribed beside a wildcard that is gone meanwhile.
-            return;
-        }
-        if let Some(version) = &held
-            && context
-                .wire_version(self.resource_type, resource)
-                .is(version)
-        {
-            return;
-        }
-        let sent = before.and_then(|before| before.get(self.resource_type, resource.name()));
-        let lingers_equal = lingering
-            .as_ref()
-            .is_some_and(|entry| entry.version() == Some(resource.version()));
-        let is_sent = sent.is_some_and(|sent| sent.version() == resource.version());
-        if !is_owed && (is_sent || lingers_equal) {
-            return;
-        }
-        work.introduces |= sent.is_none() && lingering.is_none() && held.is_none();
-        work.upserts.push(resource.clone());
-    }
-
-    fn absent(
-        &mut self,
-        work: &mut Work,
-        before: Option<&Snapshot>,
-        name: Arc<str>,
-        is_owed: bool,
-        held: &mut BTreeMap<String, String>,
-        context: &Context<'_>,
-    ) {
-        if held.contains_key(&*name) {
-            // Said below, with all that the client holds in vain.
-            return;
-        }
-        if is_owed && context.newest.get(self.resource_type, &name).is_some() {
-            // To say that it does not exist would be wrong in a moment.
-            self.owe(&name);
-            return;
-        }
-        let waits = match context.removals {
-            Removals::Untold => return,
-            Removals::Immediate => false,
-            // Who asks for a name has to be told.
-            Removals::AfterReferrers => !is_owed,
-        };
-        if !waits {
-            self.lingering.remove(&name);
-            work.removed.push(name);
-        } else if let Some(sent) = before.and_then(|before| before.get(self.resource_type, &name)) {
-            self.lingering.insert_sent(sent.clone(), context);
-        }
-    }
-
-    /// What the client brought along and nobody serves any more.
-    fn absent_but_held(
-        &mut self,
-        work: &mut Work,
-        held: BTreeMap<String, String>,
-        context: &Context<'_>,
-    ) {
-        if context.stage.snapshot.is_partial() {
-            // Who has it may not have been heard yet.
-            self.held = Held::Each(held);
-            return;
-        }
-        for name in held.into_keys().map(Arc::<str>::from) {
-            if !self.subscription.covers(&name) {
-                continue;
-            }
-            if context.newest.get(self.resource_type, &name).is_some() {
-                self.owe(&name);
-                continue;
-            }
-            match context.removals {
-                Removals::Untold => {}
-                Removals::Immediate => work.removed.push(name),
-                Removals::AfterReferrers => self.lingering.insert_held(name, context),
-            }
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What a client says about what it was sent.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use bowline_snapshot::{Resource, Version};
 
 use super::{
-    outstanding::{Outstanding, SUSPECTS_MAX},
+    outstanding::Outstanding,
     protocol::{Header, Protocol},
+    quarantine::reject,
     track::Track,
 };
 
@@ -52,11 +56,12 @@ pub(crate) fn judge<P: Protocol>(
             let message: String = message.chars().take(MESSAGE_CHARACTERS_MAX).collect();
             Some(Verdict::Rejected {
                 version: outstanding.version,
-                suspects: blamed(track, &outstanding, &message),
+                suspects: reject::<P>(track, &outstanding, &message),
                 message,
             })
         }
         None if is_complete && P::is_accepted(interest, outstanding.version) => {
+            track.note_accepted();
             Some(Verdict::Acknowledged {
                 version: outstanding.version,
                 generation: outstanding.generation,
@@ -65,43 +70,45 @@ pub(crate) fn judge<P: Protocol>(
         }
         None => None,
     };
-    if !is_complete {
+    if !is_complete && !matches!(verdict, Some(Verdict::Rejected { .. })) {
         track.outstanding = Some(outstanding);
     }
     (verdict, false)
 }
 
-/// Which resources a rejection may be about.
-fn blamed(track: &Track, outstanding: &Outstanding, message: &str) -> Vec<Resource> {
-    let sent = track.sent.iter().flat_map(|stage| {
-        let members = stage.snapshot.members(track.resource_type);
-        members.filter(|resource| track.subscription.covers(resource.name()))
-    });
-    let named = named_in(message, sent);
-    if named.is_empty() {
-        outstanding.suspects.clone()
-    } else {
-        named
-    }
-}
-/// Those of the resources that a rejection's text names. The text is for people: this only helps them to look in the right place.
-fn named_in<'a>(message: &str, resources: impl Iterator<Item = &'a Resource>) -> Vec<Resource> {
-    resources
-        .filter(|resource| mentions(message, resource.name()))
-        .take(SUSPECTS_MAX)
-        .cloned()
-        .collect()
+/// The names that a rejection's text may contain. The text is for people: this helps to look in the right place, and to leave out what
+/// is named; what it does not tell is found in other ways.
+pub(crate) struct Mentions<'t> {
+    text: &'t str,
+    /// The longest pieces that may be names.
+    words: BTreeSet<&'t str>,
 }
 
-/// Whether a text contains a name, and not only as a piece of a longer one.
-fn mentions(text: &str, name: &str) -> bool {
-    let is_part = |character: char| character.is_alphanumeric() || "-_.|/".contains(character);
-    !name.is_empty()
-        && text.match_indices(name).any(|(at, _)| {
-            let before = text.get(..at).and_then(|text| text.chars().next_back());
-            let after = text.get(at + name.len()..).unwrap_or_default();
-            let mut after = after.chars();
-            // A sentence may end behind the name.
+impl<'t> Mentions<'t> {
+    pub(crate) fn of(text: &'t str) -> Self {
+        let words = text.split(|character| !is_part(character));
+        // A sentence may end behind the name.
+        let words = words.flat_map(|word| [word, word.strip_suffix('.').unwrap_or(word)]);
+        Self {
+            text,
+            words: words.collect(),
+        }
+    }
+
+    /// Whether the text contains a name, and not only as a piece of a longer one.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        if name.is_empty() {
+            return false;
+        }
+        if name.chars().all(is_part) {
+            return self.words.contains(name);
+        }
+        self.text.match_indices(name).any(|(at, _)| {
+            let before = self
+                .text
+                .get(..at)
+                .and_then(|text| text.chars().next_back());
+            let mut after = self.text.get(at + name.len()..).unwrap_or_default().chars();
             let ends = match after.next() {
                 Some('.') => !after.next().is_some_and(is_part),
                 Some(character) => !is_part(character),
@@ -109,6 +116,12 @@ fn mentions(text: &str, name: &str) -> bool {
             };
             !before.is_some_and(is_part) && ends
         })
+    }
+}
+
+/// Whether a character is usual in names, so that what is beside it may belong to the same one.
+fn is_part(character: char) -> bool {
+    character.is_alphanumeric() || "-_.|/".contains(character)
 }
 
 #[cfg(test)]
@@ -117,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_name_is_found_in_envoys_message_and_not_as_part_of_another() {
-        let message = "Error adding/updating cluster(s) outbound|80||cart.shop.svc: no such type, 'web-2'. See a.b.";
+        let message = "Error adding/updating cluster(s) outbound|80||cart.shop.svc: no such type, 'web-2'. See a.b. Not r/x:80, but s/x:80.";
+        let mentions = Mentions::of(message);
         for (name, expected) in [
             ("outbound|80||cart.shop.svc", true),
             ("web-2", true),
@@ -125,9 +139,13 @@ mod tests {
             ("cart.shop.svc", false),
             ("web", false),
             ("clus", false),
+            ("r/x:80", true),
+            ("s/x:80", true),
+            ("x:80", false),
+            ("s/x:8", false),
             ("", false),
         ] {
-            assert_eq!(mentions(message, name), expected, "{name}");
+            assert_eq!(mentions.has(name), expected, "{name}");
         }
     }
 }

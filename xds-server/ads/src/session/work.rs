@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 
-use super::stage::Stage;
+use super::{client::Client, protocol::Variant, stage::Stage, track::Owed};
 
 /// What a response is made from.
 pub(crate) struct Context<'a> {
@@ -21,6 +21,8 @@ pub(crate) struct Context<'a> {
     pub(crate) overdue: Overdue,
     /// When what begins to linger now has to be gone.
     pub(crate) linger_until: Instant,
+    pub(crate) variant: Variant,
+    pub(crate) client: Client,
 }
 
 /// What a track does about names that vanish from the snapshot.
@@ -48,31 +50,24 @@ pub(crate) struct Work {
     /// New or changed, in order of names.
     pub(crate) upserts: Vec<Resource>,
     pub(crate) removed: Vec<Arc<str>>,
+    /// Names that are asked for and are of nothing, where the client is told so by a resource without content.
+    pub(crate) unknown: Vec<Arc<str>>,
+    /// The same, where the client is told so by an error.
+    pub(crate) missing: Vec<Arc<str>>,
     /// Whether a name is among them that the client did not have.
     pub(crate) introduces: bool,
     /// Whether a response is due even if nothing is in it.
     pub(crate) must_answer: bool,
+    /// What the client had been sent before.
+    pub(crate) before: Option<Stage>,
+    /// What was owed, all of which this answers.
+    pub(crate) owed: Owed,
 }
 
 /// What framing, version and lengths add to an entry of a response, at most.
 const ENTRY_BYTES: usize = 64;
 
 impl Context<'_> {
-    /// A resource as it is now. Who asks for the endpoints of a cluster that it was sent, and that is gone meanwhile, gets those that
-    /// were there: without them the cluster would not become warm, and hold up all that comes after it.
-    pub(crate) fn lookup(
-        &self,
-        resource_type: ResourceType,
-        name: &str,
-        is_owed: bool,
-    ) -> Option<&Resource> {
-        let parent = resource_type.parent().filter(|_| is_owed);
-        self.stage.snapshot.get(resource_type, name).or_else(|| {
-            self.parents.get(parent?, name)?;
-            self.parents.get(resource_type, name)
-        })
-    }
-
     /// The version of a resource on the wire: with the parent that the client was sent, not with one that is still to come. A client
     /// that reconnects then tells which of them its resource followed.
     pub(crate) fn wire_version(&self, resource_type: ResourceType, resource: &Resource) -> Version {
@@ -81,6 +76,25 @@ impl Context<'_> {
 }
 
 impl Work {
+    /// Whether it gives no reason for a response.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            upserts,
+            removed,
+            unknown,
+            missing,
+            introduces: _,
+            must_answer,
+            before: _,
+            owed: _,
+        } = self;
+        upserts.is_empty()
+            && removed.is_empty()
+            && unknown.is_empty()
+            && missing.is_empty()
+            && !must_answer
+    }
+
     /// Takes out what does not fit into one message, by name. One entry always fits.
     pub(crate) fn split_off(
         &mut self,

@@ -341,6 +341,7 @@ fn large_responses_are_split_and_acknowledged_as_one() {
     };
     super::check_with::<Delta>(
         settings,
+        Client::PLAIN,
         &[
             ("serve CDS a 1, CDS b 1, CDS c 1, CDS d 1, CDS e 1", ""),
             ("CDS", "CDS a=1 b=1; CDS c=1 d=1; CDS e=1"),

@@ -235,7 +235,7 @@ impl<P: Dialect> Model<P> {
         Session::new(
             Arc::new(Settings::new("model")),
             Arc::default(),
-            EmptyRequests::MeanAll,
+            Client::PLAIN,
         )
     }
 

@@ -2,6 +2,12 @@
 
 use super::*;
 
+const GRPC: Client = Client {
+    empty_requests: EmptyRequests::MeanNothing,
+    has_wrapped_ttl: false,
+    reads_errors: true,
+};
+
 fn check(steps: &[(&str, &str)]) {
     super::check::<StateOfTheWorld>(steps);
 }
@@ -227,11 +233,34 @@ fn a_first_request_without_names_means_nothing_for_endpoints() {
 #[test]
 fn grpc_clients_do_not_mean_everything_by_no_names() {
     // (28)
-    let mut conversation =
-        Conversation::<StateOfTheWorld>::of(Settings::new("test"), EmptyRequests::MeanNothing);
+    let mut conversation = Conversation::<StateOfTheWorld>::of(Settings::new("test"), GRPC);
     conversation.step("serve LDS a 1");
     assert_eq!(conversation.step("LDS"), "");
     assert_eq!(conversation.step("LDS a"), "LDS a=1");
+}
+
+#[test]
+fn a_grpc_client_is_told_once_what_does_not_exist() {
+    // (79, 80)
+    let check = |steps: &[(&str, &str)]| {
+        super::check_with::<StateOfTheWorld>(Settings::new("test"), GRPC, steps);
+    };
+    check(&[
+        ("serve LDS a 1, EDS e 1", ""),
+        ("LDS a x", "LDS a=1 !x"),
+        ("LDS ack a x", ""),
+        ("EDS e y", "EDS e=1 !y"),
+        ("EDS ack e y", ""),
+        ("serve LDS a 1, EDS e 2", "EDS e=2"),
+        ("EDS ack e y", ""),
+        (
+            "serve LDS a 1, LDS ~x 1, EDS e 2, EDS y 1",
+            "EDS y=1; LDS a=1 x=1",
+        ),
+        ("EDS ack e y z", "EDS !z"),
+    ]);
+    // What is not known yet may exist.
+    check(&[("partly LDS a 1", ""), ("LDS x", "LDS")]);
 }
 
 #[test]
@@ -347,6 +376,7 @@ fn large_responses_are_split_only_where_nothing_is_deleted_by_absence() {
     };
     super::check_with::<StateOfTheWorld>(
         settings(),
+        Client::PLAIN,
         &[
             ("serve CDS a 1, CDS b 1, EDS a 1, EDS b 1", ""),
             ("CDS", "CDS a=1 b=1"),

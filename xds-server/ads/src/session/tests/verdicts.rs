@@ -17,12 +17,17 @@ fn check<P: Speaks>(steps: &[&str], expected: Result<Received, RequestError>) {
 }
 
 fn current(verdict: Option<Verdict>, has_stale_nonce: bool) -> Received {
+    let quarantined = match &verdict {
+        Some(Verdict::Rejected { suspects, .. }) => suspects.clone(),
+        Some(Verdict::Acknowledged { .. }) | None => Vec::new(),
+    };
     Received::Current(Current {
         resource_type: type_named("EDS"),
         verdict,
         has_stale_nonce,
         names: 1,
         has_wildcard: false,
+        quarantined,
     })
 }
 

@@ -1,0 +1,90 @@
+//! Tells clients in time that what they keep for a time only still holds.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use bowline_snapshot::{Resource, Snapshot, Version};
+
+use super::{
+    protocol::Protocol,
+    track::{Owed, Track},
+    work::Context,
+};
+
+/// When a client has to hear of its resources.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heartbeat {
+    pub(crate) at: Instant,
+    /// Of the last response: clients of the state of the world compare it.
+    pub(crate) version: Version,
+}
+
+impl Track {
+    /// After a response of this version: plans the next heartbeat if there has to be one.
+    pub(crate) fn plan_heartbeat<P: Protocol>(&mut self, version: Version, context: &Context<'_>) {
+        if !P::has_ttl(context.client) || !self.resource_type.has_heartbeats() {
+            return;
+        }
+        let snapshot = &context.stage.snapshot;
+        let times = snapshot.expiring(self.resource_type);
+        let times = times.filter(|(name, _)| self.subscription.covers(name));
+        let Some(shortest) = times.map(|(_, ttl)| ttl).min() else {
+            return;
+        };
+        let heartbeat = &mut self.rare().heartbeat;
+        let planned = heartbeat.map(|heartbeat| heartbeat.at);
+        // What was not in the response cannot wait any longer for it.
+        let at = planned.unwrap_or_else(|| context.now + interval(shortest, context.now));
+        *heartbeat = Some(Heartbeat { at, version });
+    }
+
+    pub(crate) fn is_heartbeat_due(&self, now: Instant) -> bool {
+        self.heartbeat()
+            .is_some_and(|heartbeat| heartbeat.at <= now)
+    }
+
+    /// The resources to speak of, with their versions on the wire, and the version of all; the next heartbeat is planned.
+    pub(crate) fn take_heartbeat(
+        &mut self,
+        parents: &Snapshot,
+        now: Instant,
+    ) -> Option<(Version, Vec<(Resource, Version)>)> {
+        let due = self.rare_if_any()?.heartbeat.take()?;
+        let snapshot = self.sent.as_ref()?.snapshot.clone();
+        let is_owed = |name: &str| match &self.owed {
+            Owed::All => true,
+            Owed::Names(owed) => owed.contains(name),
+        };
+        let mut shortest = Duration::MAX;
+        let mut resources = Vec::new();
+        for (name, ttl) in snapshot.expiring(self.resource_type) {
+            let resource = self
+                .find(&snapshot, name)
+                .filter(|resource| self.wants(resource) && !self.is_quarantined(resource));
+            if let Some(resource) = resource {
+                shortest = shortest.min(ttl);
+                // What is on its way anyway needs no heartbeat.
+                if !is_owed(name) {
+                    let version = parents.wire_version(self.resource_type, resource);
+                    resources.push((resource.clone(), version));
+                }
+            }
+        }
+        if shortest < Duration::MAX {
+            let at = now + interval(shortest, now);
+            self.rare().heartbeat = Some(Heartbeat { at, ..due });
+        }
+        (!resources.is_empty()).then_some((due.version, resources))
+    }
+}
+
+/// Less than half of the time to live, so that one heartbeat may be lost; and not the same for all streams that were served at once.
+fn interval(ttl: Duration, now: Instant) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    now.hash(&mut hasher);
+    let percent = 30 + u32::try_from(hasher.finish() % 16).unwrap_or(0);
+    // A time of nothing at all would be a heartbeat for ever.
+    (ttl * percent / 100).max(Duration::from_millis(100))
+}
