@@ -119,8 +119,9 @@ impl Rendered {
             let mut of_type: Vec<&Resource> = self
                 .snapshot
                 .members(resource_type)
-                .filter(|resource| match resource_type.parent() {
-                    Some(parent) => self.snapshot.get(parent, resource.name()).is_some(),
+                .chain(self.snapshot.on_demand(resource_type))
+                .filter(|resource| match resource_type.parent_of(resource.name()) {
+                    Some((parent, name)) => self.snapshot.get(parent, name).is_some(),
                     None => true,
                 })
                 .collect();

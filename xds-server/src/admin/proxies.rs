@@ -51,8 +51,11 @@ fn suspected(status: &ProxyStatus) -> impl Iterator<Item = &str> {
     status
         .types
         .values()
-        .filter_map(|status| status.rejected.as_ref())
-        .flat_map(|rejected| &rejected.suspects)
+        .flat_map(|status| {
+            let rejected = status.rejected.iter();
+            let suspects = rejected.flat_map(|rejected| &rejected.suspects);
+            suspects.chain(&status.quarantined)
+        })
         .flat_map(|suspect| suspect.origins.iter())
         .map(|origin| &**origin)
 }

@@ -23,7 +23,9 @@ pub struct TypeName(pub ResourceType);
 
 /// Why a text names no type of resources.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a type of resources: it is one of cds, eds, lds, rds, sds")]
+#[error(
+    "'{0}' is not a type of resources: it is one of rtds, sds, ecds, cds, eds, lds, srds, rds, vhds"
+)]
 pub struct TypeNameError(String);
 
 impl FromStr for TypeName {
@@ -63,6 +65,7 @@ pub fn list(snapshot: &Snapshot, selection: &Selection) -> BTreeMap<&'static str
         .map(|resource_type| {
             let mut listed: Vec<_> = snapshot
                 .members(resource_type)
+                .chain(snapshot.on_demand(resource_type))
                 .filter(|resource| {
                     name.as_deref()
                         .is_none_or(|name| name == &**resource.name())

@@ -65,6 +65,7 @@ struct OfType {
     sent: Option<Sent>,
     acknowledged: Option<Acknowledged>,
     rejected: Option<Rejected>,
+    quarantined: Vec<Suspect>,
     counters: Counters,
 }
 
@@ -237,6 +238,7 @@ fn overview(listed: &[Listed], now: OffsetDateTime) -> String {
                 text.push_str(&format!("\n{} has rejected {name}:\n", proxy.id));
                 text.push_str(&rejected.to_text(&proxy.places));
             }
+            text.push_str(&of.quarantine(&proxy.id, name, &proxy.places));
         }
     }
     text
@@ -284,6 +286,7 @@ fn details(listed: &[Listed], now: OffsetDateTime) -> String {
                 text.push_str(&format!("  last rejection of {name}, {when} ago:\n"));
                 text.push_str(&rejected.to_text(places));
             }
+            text.push_str(&of.quarantine(id, name, places));
         }
     }
     text
@@ -327,6 +330,20 @@ impl OfType {
             (_, Some(acknowledged)) => Standing::Acknowledged(&acknowledged.at),
             (None, None) => Standing::Sent(&sent.at),
         })
+    }
+
+    /// What the proxy is not sent.
+    fn quarantine(&self, proxy: &str, name: &str, places: &BTreeMap<String, String>) -> String {
+        if self.quarantined.is_empty() {
+            return String::new();
+        }
+        let mut text = format!(
+            "\n{proxy} is not sent again what it has rejected of {name}, until it changes:\n"
+        );
+        for suspect in &self.quarantined {
+            text.push_str(&format!("    {}\n", suspect.to_text(places)));
+        }
+        text
     }
 
     fn row(&self, name: &str, standing: Standing<'_>, now: OffsetDateTime) -> [String; 7] {
@@ -373,16 +390,24 @@ fn ago(Moment(then): Moment, now: OffsetDateTime) -> String {
 impl Rejected {
     fn to_text(&self, places: &BTreeMap<String, String>) -> String {
         let mut text = format!("    {}\n", self.message.trim().replace('\n', "\n    "));
-        for Suspect { name, origins } in &self.suspects {
-            text.push_str(&format!("    it may be about {name}"));
-            for (index, origin) in origins.iter().enumerate() {
-                let link = if index == 0 { ", made from" } else { " and" };
-                text.push_str(&format!("{link} {origin}"));
-                if let Some(place) = places.get(origin) {
-                    text.push_str(&format!(" ({place})"));
-                }
+        for suspect in &self.suspects {
+            let suspect = suspect.to_text(places);
+            text.push_str(&format!("    it may be about {suspect}\n"));
+        }
+        text
+    }
+}
+
+impl Suspect {
+    fn to_text(&self, places: &BTreeMap<String, String>) -> String {
+        let Self { name, origins } = self;
+        let mut text = name.clone();
+        for (index, origin) in origins.iter().enumerate() {
+            let link = if index == 0 { ", made from" } else { " and" };
+            text.push_str(&format!("{link} {origin}"));
+            if let Some(place) = places.get(origin) {
+                text.push_str(&format!(" ({place})"));
             }
-            text.push('\n');
         }
         text
     }
@@ -400,7 +425,7 @@ mod tests {
         let of = |subscribed: usize, has_wildcard: bool| {
             json!({
                 "subscribed": subscribed, "has_wildcard": has_wildcard, "counters": counters,
-                "sent": null, "acknowledged": null, "rejected": null,
+                "sent": null, "acknowledged": null, "rejected": null, "quarantined": [],
             })
         };
         let mut all_clusters = of(0, true);
@@ -432,6 +457,16 @@ mod tests {
         let told = rejections_of(&many);
         assert_eq!(told.len(), REJECTIONS_SHOWN_MAX + 1);
         assert!(told.last().unwrap().starts_with("2 more rejections"));
+    }
+
+    #[test]
+    fn what_a_proxy_is_not_sent_is_told_with_where_it_comes_from() {
+        let quarantined = json!({"quarantined": [{"name": "outbound|80||cart", "origins": ["vms service default/cart"]}]});
+        let text = overview(&[proxy(true, &quarantined)], OffsetDateTime::now_utc());
+        let expected = "a is not sent again what it has rejected of CDS, until it changes:\n    outbound|80||cart, made from vms service default/cart\n";
+        assert!(text.contains(expected), "{text}");
+        let none = overview(&[proxy(true, &json!({}))], OffsetDateTime::now_utc());
+        assert!(!none.contains("not sent"), "{none}");
     }
 
     #[test]
