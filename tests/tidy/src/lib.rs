@@ -11,6 +11,8 @@ mod finding;
 mod repository;
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod manifests;

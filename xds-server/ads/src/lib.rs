@@ -15,6 +15,7 @@ mod fleet;
 mod grpc;
 mod method;
 mod names;
+mod node;
 mod progress;
 mod response;
 mod service;

@@ -18,7 +18,6 @@ struct Service {
     /// What follows `Stream` and `Delta` in the names of its methods.
     suffix: &'static str,
     resource_type: Option<ResourceType>,
-    has_state_of_the_world: bool,
 }
 
 const fn of_type(name: &'static str, suffix: &'static str, resource_type: ResourceType) -> Service {
@@ -26,16 +25,14 @@ const fn of_type(name: &'static str, suffix: &'static str, resource_type: Resour
         name,
         suffix,
         resource_type: Some(resource_type),
-        has_state_of_the_world: true,
     }
 }
 
-static SERVICES: [Service; 6] = [
+static SERVICES: [Service; 10] = [
     Service {
         name: "envoy.service.discovery.v3.AggregatedDiscoveryService",
         suffix: "AggregatedResources",
         resource_type: None,
-        has_state_of_the_world: true,
     },
     of_type(
         "envoy.service.cluster.v3.ClusterDiscoveryService",
@@ -62,6 +59,26 @@ static SERVICES: [Service; 6] = [
         "Secrets",
         ResourceType::SECRET,
     ),
+    of_type(
+        "envoy.service.route.v3.ScopedRoutesDiscoveryService",
+        "ScopedRoutes",
+        ResourceType::SCOPED_ROUTE,
+    ),
+    of_type(
+        "envoy.service.route.v3.VirtualHostDiscoveryService",
+        "VirtualHosts",
+        ResourceType::VIRTUAL_HOST,
+    ),
+    of_type(
+        "envoy.service.runtime.v3.RuntimeDiscoveryService",
+        "Runtime",
+        ResourceType::RUNTIME,
+    ),
+    of_type(
+        "envoy.service.extension.v3.ExtensionConfigDiscoveryService",
+        "ExtensionConfigs",
+        ResourceType::EXTENSION,
+    ),
 ];
 
 /// The names of all services that [`crate::DiscoveryService`] answers for.
@@ -74,8 +91,9 @@ impl Method {
     pub(crate) fn at(path: &str) -> Option<Self> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
         let service = SERVICES.iter().find(|known| known.name == service)?;
+        let is_delta_only = service.resource_type.is_some_and(|of| of.spec().delta_only);
         let variant = match method.strip_suffix(service.suffix)? {
-            "Stream" if service.has_state_of_the_world => Variant::StateOfTheWorld,
+            "Stream" if !is_delta_only => Variant::StateOfTheWorld,
             "Delta" => Variant::Delta,
             _ => return None,
         };
@@ -110,6 +128,18 @@ mod tests {
             (
                 "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamClusters",
                 None,
+            ),
+            (
+                "/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts",
+                Some((Variant::Delta, true)),
+            ),
+            (
+                "/envoy.service.route.v3.VirtualHostDiscoveryService/StreamVirtualHosts",
+                None,
+            ),
+            (
+                "/envoy.service.runtime.v3.RuntimeDiscoveryService/StreamRuntime",
+                Some((Variant::StateOfTheWorld, true)),
             ),
             ("/grpc.health.v1.Health/Check", None),
             ("", None),

@@ -3,6 +3,7 @@
 //! What to send is decided from what this stream *was sent* and from its subscription, never from the version that the client names:
 //! servers that compare versions answer a rejection with the content that was just rejected, for ever.
 
+mod children;
 mod client;
 mod delta;
 mod due;
@@ -29,7 +30,7 @@ use std::{
     time::Instant,
 };
 
-use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
+use bowline_snapshot::{ResourceType, Snapshot, Version};
 
 pub use self::protocol::Variant;
 pub(crate) use self::{
@@ -50,12 +51,7 @@ use self::{
     verdict::judge,
     work::{Context, Overdue},
 };
-use crate::{
-    names::NameTable,
-    response::{Extra, Response},
-    settings::Settings,
-    subscription::Subscription,
-};
+use crate::{names::NameTable, response::Response, settings::Settings, subscription::Subscription};
 
 /// One stream.
 pub(crate) struct Session<P> {
@@ -85,6 +81,11 @@ impl<P: Protocol> Session<P> {
             denials: VecDeque::new(),
             protocol: PhantomData,
         }
+    }
+
+    /// The client has other features now.
+    pub(crate) fn follow_client(&mut self, client: Client) {
+        self.client = client;
     }
 
     /// Takes a new snapshot.
@@ -318,11 +319,6 @@ impl<P: Protocol> Session<P> {
         None
     }
 
-    /// What the client was last sent of the type that resources of this one belong to.
-    fn parents(&self, resource_type: ResourceType) -> Option<&Stage> {
-        self.tracks.get(&resource_type.parent()?)?.sent.as_ref()
-    }
-
     fn serve_type(
         &mut self,
         resource_type: ResourceType,
@@ -371,7 +367,11 @@ impl<P: Protocol> Session<P> {
         track.last_nonce = Some(nonce);
         track.plan_heartbeat::<P>(draft.version, context);
         let quarantined = track.quarantined().cloned().collect();
+        let replacements = track
+            .rare_if_any()
+            .map_or_else(Vec::new, |rare| rare.rejections.take_replacements());
         self.owe_children(resource_type, &work.upserts, context.stage);
+        self.owe_children(resource_type, &replacements, context.stage);
         let Draft {
             version,
             resources,
@@ -389,89 +389,5 @@ impl<P: Protocol> Session<P> {
             nonce,
             generation: context.stage.snapshot.generation(),
         })
-    }
-
-    /// Tells the client what it may keep for longer. Its acknowledgement says nothing new, so nothing waits for it, and it waits for no
-    /// other.
-    fn heartbeat(&mut self, now: Instant) -> Option<Response> {
-        let due = |track: &&Track| track.is_heartbeat_due(now);
-        let resource_type = self.tracks.values().find(due)?.resource_type;
-        let parents = self
-            .parents(resource_type)
-            .map(|stage| stage.snapshot.clone());
-        let track = self.tracks.get_mut(&resource_type)?;
-        let sent = track.sent.as_ref()?.snapshot.clone();
-        let (version, heartbeats) = track.take_heartbeat(parents.as_ref().unwrap_or(&sent), now)?;
-        if !P::can_split(resource_type) {
-            // What is absent from the response would be deleted: it has to be everything.
-            track.must_answer = true;
-            return None;
-        }
-        self.last_nonce += 1;
-        let nonce = self.last_nonce;
-        track.last_nonce = Some(nonce);
-        if let Some(outstanding) = &mut track.outstanding {
-            // The client answers in order, and the last answer is the one that counts.
-            outstanding.last_nonce = nonce;
-        }
-        Some(Response {
-            resource_type: Some(resource_type),
-            type_url: Cow::Borrowed(resource_type.url()),
-            version,
-            resources: Vec::new(),
-            removed: Vec::new(),
-            extra: Some(Box::new(Extra {
-                heartbeats,
-                ..Extra::default()
-            })),
-            quarantined: track.quarantined().cloned().collect(),
-            nonce,
-            generation: sent.generation(),
-        })
-    }
-
-    /// Envoy warms a changed cluster only with endpoints that arrive after it, whether or not those changed, and a route configuration
-    /// that it gets may put away the virtual hosts that came before: what belongs to a resource is sent again behind it, in whatever
-    /// order their acknowledgements come.
-    fn owe_children(&mut self, parent: ResourceType, sent: &[Resource], stage: &Stage) {
-        let is_reconnected = P::VARIANT == Variant::Delta
-            && self
-                .tracks
-                .get(&parent)
-                .is_some_and(|track| track.is_reconnected);
-        let types = self.settings.types.iter().copied();
-        for child in types.filter(|child| child.parent() == Some(parent)) {
-            let mut names: Vec<Arc<str>> = Vec::new();
-            for resource in sent {
-                if !child.has_namespaces() {
-                    names.push(resource.name().clone());
-                    continue;
-                }
-                let prefix = format!("{}/", resource.name());
-                let within = stage.snapshot.beginning_with(child, &prefix);
-                let own = within.filter(|within| {
-                    child.parent_of(within.name()).map(|(_, name)| name) == Some(resource.name())
-                });
-                names.extend(own.map(|own| own.name().clone()));
-            }
-            match self.tracks.get_mut(&child) {
-                Some(track) => {
-                    for name in &names {
-                        let found = track.find(&stage.snapshot, name);
-                        let is_wanted = match found {
-                            Some(resource) => track.wants(resource),
-                            // That there is nothing is an answer too.
-                            None => track.subscription.asks_for(name),
-                        };
-                        if is_wanted {
-                            track.owe(name);
-                        }
-                    }
-                }
-                // It may come to say that it holds what it held behind the older parent.
-                None if is_reconnected => self.disbelieved.entry(child).or_default().extend(names),
-                None => {}
-            }
-        }
     }
 }

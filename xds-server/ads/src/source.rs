@@ -17,7 +17,8 @@ pub struct Peer {
 
 /// Chooses what a proxy is served.
 pub trait Source: Send + Sync + 'static {
-    /// Called once for each stream, before its first answer.
+    /// Called for each stream, before its first answer; and again when the client sends another Node on it. What comes of that takes the
+    /// place of what was opened before, and the stream goes on.
     ///
     /// # Errors
     /// A [`Refusal`] ends the stream.
@@ -34,7 +35,7 @@ pub struct Opened {
     pub proxy: ProxyDescription,
     /// What it is served. Nothing is answered while there is no snapshot.
     pub snapshots: SnapshotReceiver,
-    /// Dropped when the stream ends.
+    /// Dropped when the stream ends, or is opened again.
     pub guard: Box<dyn Send>,
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bowline_proto::{Message, envoy::config::core::v3::Node};
-use bowline_snapshot::{PublisherClosed, SnapshotReceiver};
+use bowline_snapshot::{PublisherClosed, SnapshotReceiver, Version};
 use bytes::Bytes;
 use futures_util::{Stream, stream::unfold};
 use http_body::Body;
@@ -25,6 +25,7 @@ use crate::{
     fleet::{Connected, Fleet},
     grpc::{Encoded, Encodings, Requests},
     names::NameTable,
+    node,
     response::Response,
     session::{Client, Header, Protocol, Received, Session, Verdict},
     settings::Settings,
@@ -94,8 +95,11 @@ struct Running<P: Protocol, B> {
     starting: Option<Starting>,
     retiring: Option<CancellationToken>,
     /// Whoever opened the stream learns by its drop that the stream has ended.
-    _guard: Box<dyn Send>,
+    guard: Box<dyn Send>,
     proxy: Arc<str>,
+    peer: Peer,
+    /// Of the Node that it was opened for.
+    node: Version,
 }
 
 impl<P, B> Phase<P, B>
@@ -188,8 +192,10 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
                 .fleet
                 .connect(P::VARIANT, &node, &peer, proxy, wall_clock()),
             snapshots,
-            _guard: guard,
+            guard,
             proxy: id,
+            peer,
+            node: node::fingerprint(&node),
         };
         running.take_snapshot();
         running.receive(header, interest)?;
@@ -214,7 +220,7 @@ where
                 let Some(request) = request else {
                     return Ok(None);
                 };
-                self.receive_request(request)?;
+                self.receive_request(request, server).await?;
             }
             if server.shutdown.is_cancelled() {
                 return Err(shutting_down());
@@ -233,7 +239,9 @@ where
                 return Ok(None);
             }
             match self.wait(server).await? {
-                Wake::Request(Some(request)) => self.receive_request(request)?,
+                Wake::Request(Some(request)) => {
+                    self.receive_request(request, server).await?;
+                }
                 Wake::Request(None) => return Ok(None),
                 Wake::Other => {}
             }
@@ -287,9 +295,42 @@ where
         }
     }
 
-    fn receive_request(&mut self, request: P::Request) -> Result<(), Status> {
-        let (header, interest) = P::parse(request);
+    async fn receive_request<S: Source>(
+        &mut self,
+        request: P::Request,
+        server: &Server<S>,
+    ) -> Result<(), Status> {
+        let (mut header, interest) = P::parse(request);
+        if let Some(node) = header.node.take() {
+            let fingerprint = node::fingerprint(&node);
+            if fingerprint != self.node {
+                Box::pin(self.reopen(&node, server)).await?;
+                self.node = fingerprint;
+            }
+        }
         self.receive(header, interest)
+    }
+
+    /// Follows a Node that has changed. Who the client has proven to be is a matter of the connection, and cannot.
+    async fn reopen<S: Source>(&mut self, node: &Node, server: &Server<S>) -> Result<(), Status> {
+        let opened = tokio::select! {
+            biased;
+            () = server.shutdown.cancelled() => return Err(shutting_down()),
+            opened = server.source.open(node, &self.peer) => opened,
+        };
+        let Opened {
+            proxy,
+            snapshots,
+            guard,
+        } = opened.map_err(|refusal| refused(node, &self.peer, refusal))?;
+        info!(proxy = %self.proxy, now = %proxy.id, role = %proxy.role, "its node has changed");
+        self.proxy = proxy.id.clone();
+        self.connected.redescribe(node, &self.peer, proxy);
+        self.session.follow_client(Client::of(node));
+        self.snapshots = snapshots;
+        self.guard = guard;
+        self.take_snapshot();
+        Ok(())
     }
 
     fn receive(&mut self, mut header: Header, interest: P::Interest) -> Result<(), Status> {

@@ -257,7 +257,7 @@ async fn what_is_not_there_is_said_and_nothing_breaks() {
             Method::GET,
             "/v1/proxies/a/resources?type=xds",
             400,
-            "one of cds, eds",
+            "one of rtds, sds",
         ),
         (
             Method::GET,

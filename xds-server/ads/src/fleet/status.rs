@@ -153,6 +153,23 @@ impl ProxyStatus {
         }
     }
 
+    /// Takes over another description. What has happened on the stream stays.
+    pub(super) fn redescribe(&mut self, node: &Node, peer: &Peer, proxy: ProxyDescription) {
+        let described = Self::new(
+            self.stream,
+            self.protocol,
+            node,
+            peer,
+            proxy,
+            self.connected_at,
+        );
+        *self = Self {
+            has_snapshot: self.has_snapshot,
+            types: std::mem::take(&mut self.types),
+            ..described
+        };
+    }
+
     pub(super) fn of_type(&mut self, resource_type: ResourceType) -> &mut TypeStatus {
         self.types.entry(resource_type.short_name()).or_default()
     }

@@ -246,10 +246,16 @@ impl Track {
         if is_owed && self.tell_absence(work, &name, context) {
             return;
         }
-        let sent = before.and_then(|before| self.find(before, &name)).cloned();
-        let accepted = sent.as_ref().map(|sent| self.accepted(sent).cloned());
+        let sent = before.and_then(|before| self.find(before, &name));
+        let is_doubtful = sent.is_some_and(|sent| self.doubts(sent));
+        let lingering = match context.variant {
+            Variant::Delta => sent,
+            // It is listed for as long as it lingers, as the client has it.
+            Variant::StateOfTheWorld => sent.and_then(|sent| self.accepted(sent)),
+        };
+        let lingering = lingering.cloned();
         if let Some(rare) = self.rare_if_any() {
-            rare.rejections.forget(&name);
+            rare.rejections.release(&name);
         }
         let may_be_taken = is_owed || self.absence() != Absence::RemovedWhenAsked;
         let waits = match context.removals {
@@ -263,15 +269,10 @@ impl Track {
         } else if !waits {
             self.lingering.remove(&name);
             work.removed.push(name);
-        } else {
-            match accepted {
-                Some(Some(accepted)) => self.lingering.insert_sent(accepted, context),
-                // It may have what it brought from an earlier stream.
-                Some(None) if context.variant == Variant::Delta => {
-                    self.lingering.insert_held(name, context);
-                }
-                Some(None) | None => {}
-            }
+        } else if is_doubtful && context.variant == Variant::Delta {
+            self.lingering.insert_doubtful(name, context);
+        } else if let Some(lingering) = lingering {
+            self.lingering.insert_sent(lingering, context);
         }
     }
 

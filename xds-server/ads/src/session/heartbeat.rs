@@ -1,6 +1,7 @@
 //! Tells clients in time that what they keep for a time only still holds.
 
 use std::{
+    borrow::Cow,
     hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant},
 };
@@ -8,10 +9,12 @@ use std::{
 use bowline_snapshot::{Resource, Snapshot, Version};
 
 use super::{
+    Session,
     protocol::Protocol,
     track::{Owed, Track},
     work::Context,
 };
+use crate::response::{Extra, Response};
 
 /// When a client has to hear of its resources.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +80,47 @@ impl Track {
             self.rare().heartbeat = Some(Heartbeat { at, ..due });
         }
         (!resources.is_empty()).then_some((due.version, resources))
+    }
+}
+
+impl<P: Protocol> Session<P> {
+    /// Tells the client what it may keep for longer. Its acknowledgement says nothing new, so nothing waits for it, and it waits for no
+    /// other.
+    pub(super) fn heartbeat(&mut self, now: Instant) -> Option<Response> {
+        let due = |track: &&Track| track.is_heartbeat_due(now);
+        let resource_type = self.tracks.values().find(due)?.resource_type;
+        let parents = self
+            .parents(resource_type)
+            .map(|stage| stage.snapshot.clone());
+        let track = self.tracks.get_mut(&resource_type)?;
+        let sent = track.sent.as_ref()?.snapshot.clone();
+        let (version, heartbeats) = track.take_heartbeat(parents.as_ref().unwrap_or(&sent), now)?;
+        if !P::can_split(resource_type) {
+            // What is absent from the response would be deleted: it has to be everything.
+            track.must_answer = true;
+            return None;
+        }
+        self.last_nonce += 1;
+        let nonce = self.last_nonce;
+        track.last_nonce = Some(nonce);
+        if let Some(outstanding) = &mut track.outstanding {
+            // The client answers in order, and the last answer is the one that counts.
+            outstanding.last_nonce = nonce;
+        }
+        Some(Response {
+            resource_type: Some(resource_type),
+            type_url: Cow::Borrowed(resource_type.url()),
+            version,
+            resources: Vec::new(),
+            removed: Vec::new(),
+            extra: Some(Box::new(Extra {
+                heartbeats,
+                ..Extra::default()
+            })),
+            quarantined: track.quarantined().cloned().collect(),
+            nonce,
+            generation: sent.generation(),
+        })
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Entry {
 enum EntrySource {
     /// We sent it on this stream.
     Sent(Resource),
+    /// We sent it on this stream, and the client has rejected it or what came with it.
+    Doubtful,
     /// The client brought it from an earlier stream.
     Held,
 }
@@ -33,6 +35,11 @@ impl Lingering {
     pub(crate) fn insert_sent(&mut self, resource: Resource, context: &Context<'_>) {
         let name = resource.name().clone();
         self.insert(name, EntrySource::Sent(resource), context);
+    }
+
+    /// What we sent and the client may have or not.
+    pub(crate) fn insert_doubtful(&mut self, name: Arc<str>, context: &Context<'_>) {
+        self.insert(name, EntrySource::Doubtful, context);
     }
 
     /// What the client brought along.
@@ -81,7 +88,7 @@ impl Lingering {
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Resource> {
         self.0.values().filter_map(|entry| match &entry.source {
             EntrySource::Sent(resource) => Some(resource),
-            EntrySource::Held => None,
+            EntrySource::Doubtful | EntrySource::Held => None,
         })
     }
 }
@@ -91,7 +98,7 @@ impl Entry {
     pub(crate) fn version(&self) -> Option<Version> {
         match &self.source {
             EntrySource::Sent(resource) => Some(resource.version()),
-            EntrySource::Held => None,
+            EntrySource::Doubtful | EntrySource::Held => None,
         }
     }
 
@@ -99,7 +106,7 @@ impl Entry {
         let is_unreferenced = match (&self.source, context.referrers_settled) {
             (_, Some(settled)) => self.since <= settled,
             // Nothing on this stream can refer to it.
-            (EntrySource::Sent(_), None) => true,
+            (EntrySource::Sent(_) | EntrySource::Doubtful, None) => true,
             // A client that reconnects has not subscribed to its listeners and routes yet.
             (EntrySource::Held, None) => false,
         };

@@ -17,6 +17,7 @@ use bowline_snapshot::{Resource, Version};
 use super::{
     outstanding::{Outstanding, SUSPECTS_MAX},
     protocol::Protocol,
+    stage::Stage,
     track::{Owed, Track},
     verdict::Mentions,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Rejections {
     count: u32,
     /// Whether the rest of a rejected response is still to be sent.
     is_retrying: bool,
+    /// What the client had when it accepted something last, where that has to be known.
+    accepted: Option<Stage>,
 }
 
 /// A resource that is not sent before its content changes.
@@ -42,8 +45,11 @@ struct Quarantined {
     rejected: Resource,
     /// What the client had accepted before: state of the world lists it in the place of the other.
     replacement: Option<Resource>,
-    /// Whether there is other content, or the client has asked again. Kept until something is accepted: what comes now may be rejected too.
+    /// Whether there is other content or none, or the client has asked again. Kept until something is accepted: what comes now may be
+    /// rejected too.
     is_released: bool,
+    /// Whether the client was sent the replacement.
+    is_replaced: bool,
 }
 
 impl Quarantined {
@@ -59,8 +65,13 @@ impl Rejections {
             parts,
             count,
             is_retrying,
+            accepted,
         } = self;
-        quarantined.is_empty() && parts.is_empty() && *count == 0 && !is_retrying
+        quarantined.is_empty()
+            && parts.is_empty()
+            && *count == 0
+            && !is_retrying
+            && accepted.is_none()
     }
 
     /// What is not sent, in order of names.
@@ -94,21 +105,22 @@ impl Rejections {
         }
     }
 
-    /// The content has changed, or the client asks for it.
+    /// The content has changed or is gone, or the client asks for it.
     pub(crate) fn release(&mut self, name: &str) {
         if let Some(entry) = self.quarantined.get_mut(name) {
             entry.is_released = true;
         }
     }
 
-    /// The resource is gone.
-    pub(crate) fn forget(&mut self, name: &str) {
-        self.quarantined.remove(name);
-    }
-
     /// Whether the client is still to get what it did not reject.
     pub(crate) fn owes(&self) -> bool {
         self.is_retrying || !self.parts.is_empty()
+    }
+
+    /// Whether it is not known what the client has of a resource that it was sent.
+    pub(crate) fn doubts(&self, sent: &Resource) -> bool {
+        let mut parts = self.parts.iter().flatten();
+        self.has(sent) || parts.any(|part| part.name() == sent.name())
     }
 
     pub(crate) fn has_parts(&self) -> bool {
@@ -120,9 +132,21 @@ impl Rejections {
         std::mem::take(&mut self.is_retrying)
     }
 
+    /// What a response lists for the first time in the place of what was rejected.
+    pub(crate) fn take_replacements(&mut self) -> Vec<Resource> {
+        let entries = self.quarantined.values_mut();
+        let new = entries.filter(|entry| !entry.is_released && !entry.is_replaced);
+        new.filter_map(|entry| {
+            entry.is_replaced = true;
+            entry.replacement.clone()
+        })
+        .collect()
+    }
+
     /// A response was accepted.
     pub(crate) fn note_accepted(&mut self) {
         self.quarantined.retain(|_, entry| !entry.is_released);
+        self.accepted = None;
         if self.parts.is_empty() {
             self.count = 0;
         }
@@ -141,6 +165,7 @@ impl Rejections {
                 rejected,
                 replacement,
                 is_released: _,
+                is_replaced: _,
             } = entry;
             let replacement = replacement
                 .as_ref()
@@ -157,6 +182,7 @@ impl Rejections {
             rejected,
             replacement,
             is_released: false,
+            is_replaced: false,
         };
         self.quarantined
             .insert(entry.rejected.name().clone(), entry);
@@ -235,9 +261,16 @@ fn replace(
     named: Vec<Resource>,
     content: &[Resource],
 ) {
-    let before = outstanding.before.as_ref().map(|stage| &stage.snapshot);
+    let rejections = &mut track.rare().rejections;
+    if rejections.count == 0 {
+        rejections.accepted.clone_from(&outstanding.before);
+    }
+    rejections.count += 1;
+    let accepted = rejections.accepted.clone().map(|stage| stage.snapshot);
     for resource in named {
-        let before = before.and_then(|before| track.find(before, resource.name()));
+        let before = accepted
+            .as_ref()
+            .and_then(|accepted| track.find(accepted, resource.name()));
         let rejections = &track.rare().rejections;
         let replacement = before
             .and_then(|before| rejections.accepted_before(before))
@@ -248,14 +281,19 @@ fn replace(
         }
         track.rare().rejections.insert(resource, replacement);
     }
-    let is_quarantined = |resource: &Resource| track.accepted(resource) != Some(resource);
-    let has_quarantined = content.iter().any(is_quarantined);
-    let has_others = !content.iter().all(is_quarantined);
+    let others: Vec<_> = content
+        .iter()
+        .filter(|resource| !track.is_quarantined(resource))
+        .map(|resource| resource.name().clone())
+        .collect();
+    let has_quarantined = others.len() < content.len();
     let rejections = &mut track.rare().rejections;
-    rejections.count += 1;
-    if has_quarantined && has_others && rejections.count <= ATTEMPTS_MAX {
+    if has_quarantined && !others.is_empty() && rejections.count <= ATTEMPTS_MAX {
         rejections.is_retrying = true;
-        track.must_answer = true;
+        // What belongs to them follows them again.
+        if let Owed::Names(owed) = &mut track.owed {
+            owed.extend(others);
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use bowline_proto::{
     envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
     google::rpc::Status,
 };
+use bowline_snapshot::Resource;
 
 use super::*;
 use crate::testing::{resource, snapshot_of, type_named};

@@ -132,6 +132,12 @@ impl Track {
             .is_some_and(|rejections| rejections.has(resource))
     }
 
+    /// Whether it is not known what the client has of a resource that it was sent.
+    pub(crate) fn doubts(&self, sent: &Resource) -> bool {
+        self.rejections()
+            .is_some_and(|rejections| rejections.doubts(sent))
+    }
+
     /// What the client is to have of a resource: where it has rejected that, what it had accepted before.
     pub(crate) fn accepted<'a>(&'a self, resource: &'a Resource) -> Option<&'a Resource> {
         match self.rejections() {

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use bowline_ads::{ProxyStatus, Variant};
-use bowline_proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+use bowline_proto::envoy::{
+    config::core::v3::Node,
+    service::discovery::v3::{
+        DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    },
 };
+use tonic::Code;
 
 use crate::{
     client::{Answer, delta, state_of_the_world},
@@ -203,6 +207,40 @@ async fn a_first_request_of_more_than_four_mebibytes_is_taken() {
     stream.send(request).await;
     stream.expect("ClusterLoadAssignment a=1").await;
     stream.close().await;
+}
+
+#[tokio::test]
+async fn a_node_that_changes_on_a_stream_is_served_as_what_it_is_now() {
+    // (6)
+    let mut served = Served::new();
+    served.publish(&["CDS a 1"]).await;
+    served.publish_to_cluster("other", &["CDS b 1"]).await;
+    let mut stream = delta(served.connect().await).await;
+    stream.open("CDS", &[], Some("one")).await;
+    let first = stream.expect("Cluster a=1").await;
+    let with_node = |id: &str, cluster: &str, reply: DeltaDiscoveryRequest| DeltaDiscoveryRequest {
+        node: Some(Node {
+            id: id.to_owned(),
+            cluster: cluster.to_owned(),
+            ..Node::default()
+        }),
+        ..reply
+    };
+    // The same again says nothing new.
+    let reply = first.reply(&[], None);
+    stream.send(with_node("one", "", reply.clone())).await;
+    stream.send(with_node("one", "other", reply.clone())).await;
+    let changed = stream.expect("Cluster b=1 -a").await;
+    let status = one(&served);
+    assert_eq!((&*status.id, &*status.cluster), ("one", "other"));
+    assert_eq!(status.types["CDS"].counters.messages, 2);
+    served.publish(&["CDS a 2"]).await;
+    served.publish_to_cluster("other", &["CDS b 2"]).await;
+    stream.send(changed.reply(&[], None)).await;
+    stream.expect("Cluster b=2").await;
+    // What would not be let in is not let on.
+    stream.send(with_node("thief", "other", reply)).await;
+    stream.end_with(Code::PermissionDenied).await;
 }
 
 fn one(served: &Served) -> ProxyStatus {

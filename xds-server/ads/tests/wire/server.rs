@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tower::Service;
 
-/// A server with one layer that every proxy is served.
+/// A server with one layer that every proxy is served, and one for each cluster that a Node names.
 pub(crate) struct Served {
     pub(crate) fleet: Fleet,
     pub(crate) shutdown: CancellationToken,
@@ -54,7 +54,11 @@ impl Source for OneLayer {
             _ => {}
         }
         assert_eq!(peer.address, address());
-        let (assignment, snapshots) = self.publisher.lock().await.subscribe(vec![layer_name()]);
+        let layer = match &*node.cluster {
+            "" => layer_name(),
+            cluster => LayerName::new(cluster),
+        };
+        let (assignment, snapshots) = self.publisher.lock().await.subscribe(vec![layer]);
         Ok(Opened {
             proxy: ProxyDescription {
                 id: node.id.clone().into(),
@@ -111,6 +115,15 @@ impl Served {
 
     /// Publishes these as all that there is, each written as `TYPE name content`.
     pub(crate) async fn publish(&self, resources: &[&str]) {
+        self.publish_to(layer_name(), resources).await;
+    }
+
+    /// Publishes these as all that proxies of a cluster are served.
+    pub(crate) async fn publish_to_cluster(&self, cluster: &str, resources: &[&str]) {
+        self.publish_to(LayerName::new(cluster), resources).await;
+    }
+
+    async fn publish_to(&self, name: LayerName, resources: &[&str]) {
         let mut layer = Layer::default();
         for text in resources {
             let [short_name, name, content] = text.split(' ').collect::<Vec<_>>()[..] else {
@@ -131,7 +144,7 @@ impl Served {
         self.publisher
             .lock()
             .await
-            .publish([(layer_name(), Some(Arc::new(layer)))]);
+            .publish([(name, Some(Arc::new(layer)))]);
     }
 
     /// Connects a client.

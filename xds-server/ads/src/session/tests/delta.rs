@@ -253,6 +253,25 @@ fn what_was_sent_on_the_stream_is_taken_away_although_something_is_lacking() {
 }
 
 #[test]
+fn a_client_of_a_replica_that_knew_more_is_answered_and_goes_on() {
+    // (46): it was warming a cluster that this replica does not know.
+    check(&[
+        ("serve CDS a 1, EDS a 1", ""),
+        ("CDS @a=1 @x=1", "CDS"),
+        ("EDS +a +x @a=1/1", "EDS -x"),
+        ("EDS ack", ""),
+        ("CDS ack", ""),
+        ("serve CDS a 2, EDS a 1", "CDS a=2; EDS a=1"),
+    ]);
+}
+
+#[test]
+fn names_are_compared_byte_by_byte() {
+    // (70)
+    check(&[("serve EDS a 1", ""), ("EDS +A +a: +a", "EDS a=1 -A -a:")]);
+}
+
+#[test]
 fn endpoints_that_are_held_with_an_older_cluster_are_sent() {
     // (41, 57)
     check(&[("serve CDS a 2, EDS a 1", ""), ("EDS +a @a=1/1", "EDS a=1")]);

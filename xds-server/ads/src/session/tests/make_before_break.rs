@@ -75,6 +75,13 @@ fn an_update_of_all_types_goes_out_in_order() {
 }
 
 #[test]
+fn a_changed_listener_needs_no_routes() {
+    // (63)
+    check::<Delta>(&[("serve CDS x 1, EDS x 1, LDS l 2, RDS r x", "LDS l=2")]);
+    check::<StateOfTheWorld>(&[("serve CDS x 1, EDS x 1, LDS l 2, RDS r x", "LDS l=2")]);
+}
+
+#[test]
 fn routes_wait_for_new_clusters_no_longer_than_the_limit() {
     // (61)
     let update = "serve CDS x 1, CDS y 1, EDS x 1, LDS l 1, RDS r y";

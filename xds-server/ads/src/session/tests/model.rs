@@ -1,11 +1,12 @@
 //! A model of Envoy and random schedules.
 //!
 //! The client does what Envoy does: it subscribes to the endpoints of the clusters that it has and to the routes of its listeners,
-//! warms a new or changed cluster until endpoints arrive *after* it, acknowledges clusters when all are warm, and takes the good
-//! resources of a response that it rejects. Messages cross each other at random, configuration changes, streams break.
+//! warms a new or changed cluster until endpoints arrive *after* it, acknowledges clusters when all are warm, ignores virtual hosts
+//! whose route configuration it does not have and puts those away whose route configuration it gets, and takes the good resources of
+//! a response that it rejects, or none. Messages cross each other at random, configuration changes, streams break.
 //!
-//! What must hold: a route never leads to a cluster that is not there and warm; no response names a resource twice; the number of
-//! messages is bounded by that of the changes; and when all is quiet, the client has exactly the configuration.
+//! What must hold: a route or virtual host never leads to a cluster that is not there and warm; no response names a resource twice;
+//! the number of messages is bounded by that of the changes; and when all is quiet, the client has exactly the configuration.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -23,8 +24,8 @@ const BAD: u8 = 9;
 struct Configuration {
     /// Content of the cluster and of its endpoints.
     clusters: BTreeMap<&'static str, (u8, u8)>,
-    /// Content of the listener, and where its route leads.
-    listeners: BTreeMap<&'static str, (u8, &'static str)>,
+    /// Content of the listener, where its route leads, and where a virtual host of its own leads.
+    listeners: BTreeMap<&'static str, (u8, &'static str, Option<&'static str>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,7 +40,8 @@ enum Event {
 
 fn configuration(content_max: u8) -> impl Strategy<Value = Configuration> {
     let cluster = prop::option::weighted(0.6, (0..=content_max, 0..3_u8));
-    let listener = prop::option::weighted(0.7, (0..2_u8, 0..CLUSTERS.len()));
+    let host = prop::option::weighted(0.6, 0..CLUSTERS.len());
+    let listener = prop::option::weighted(0.7, (0..2_u8, 0..CLUSTERS.len(), host));
     (
         prop::array::uniform4(cluster),
         prop::array::uniform2(listener),
@@ -55,9 +57,9 @@ fn configuration(content_max: u8) -> impl Strategy<Value = Configuration> {
                 .into_iter()
                 .zip(listeners)
                 .filter_map(|(name, listener)| {
-                    let (content, target) = listener?;
-                    let target = present.get(target % present.len().max(1))?;
-                    Some((name, (content, *target)))
+                    let (content, target, host) = listener?;
+                    let at = |index: usize| present.get(index % present.len().max(1)).copied();
+                    Some((name, (content, at(target)?, host.and_then(at))))
                 })
                 .collect();
             Configuration {
@@ -84,9 +86,12 @@ impl Configuration {
             resources.push(format!("CDS {name} {cluster}"));
             resources.push(format!("EDS {name} {endpoints}"));
         }
-        for (name, (listener, target)) in &self.listeners {
+        for (name, (listener, target, host)) in &self.listeners {
             resources.push(format!("LDS {name} {listener}"));
             resources.push(format!("RDS {name} {target}"));
+            if let Some(target) = host {
+                resources.push(format!("VHDS {name}/h {target}"));
+            }
         }
         let resources: Vec<&str> = resources.iter().map(|text| &**text).collect();
         snapshot_of(generation, &resources)
@@ -187,6 +192,17 @@ impl Dialect for Delta {
     }
 }
 
+/// How the client rejects a response with a bad cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rejects {
+    /// It takes the good ones, and names the bad one.
+    InPart,
+    /// It takes nothing, and names the bad one.
+    AllByName,
+    /// It takes nothing, and does not say why.
+    AllWithoutReason,
+}
+
 struct Model<P: Dialect> {
     session: Session<P>,
     now: Instant,
@@ -199,15 +215,19 @@ struct Model<P: Dialect> {
     warming: BTreeSet<String>,
     /// Clusters that traffic can use, with the content that became warm.
     active: BTreeMap<String, String>,
+    /// Virtual hosts that are in use, with where they lead.
+    hosts: BTreeMap<String, String>,
     /// Clusters are not acknowledged before all are warm.
     withheld: Option<Option<Status>>,
+    rejects: Rejects,
     messages: usize,
     checks_routes: bool,
     has_reconnected: bool,
+    has_rejected_a_set: bool,
 }
 
 impl<P: Dialect> Model<P> {
-    fn new(checks_routes: bool) -> Self {
+    fn new(checks_routes: bool, rejects: Rejects) -> Self {
         let mut model = Self {
             session: Self::session(),
             now: Instant::now(),
@@ -221,10 +241,13 @@ impl<P: Dialect> Model<P> {
                 .collect(),
             warming: BTreeSet::new(),
             active: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             withheld: None,
+            rejects,
             messages: 0,
             checks_routes,
             has_reconnected: false,
+            has_rejected_a_set: false,
         };
         model.change(Configuration::default());
         model.open(ResourceType::CLUSTER);
@@ -315,18 +338,37 @@ impl<P: Dialect> Model<P> {
         let holding = self.holdings.get_mut(&resource_type).unwrap();
         holding.nonce = response.nonce.to_string();
 
-        let mut error = None;
+        let content_of =
+            |resource: &Resource| String::from_utf8(resource.body().to_bytes().to_vec()).unwrap();
+        let is_bad = |resource: &Resource| {
+            resource_type == ResourceType::CLUSTER && content_of(resource) == BAD.to_string()
+        };
+        let bad = response
+            .resources
+            .iter()
+            .find(|(resource, _)| is_bad(resource));
+        let error = bad.map(|(resource, _)| Status {
+            message: match self.rejects {
+                Rejects::InPart | Rejects::AllByName => {
+                    format!("cluster {} is bad", resource.name())
+                }
+                Rejects::AllWithoutReason => "no".to_owned(),
+            },
+            ..Status::default()
+        });
+        self.has_rejected_a_set |= error.is_some() && P::replaces(resource_type);
+        if error.is_some() && self.rejects != Rejects::InPart {
+            self.withheld = Some(error);
+            self.answer_clusters();
+            return;
+        }
         let mut listed = BTreeSet::new();
         let mut changed = Vec::new();
         for (resource, version) in &response.resources {
             let name = resource.name().to_string();
-            let content = String::from_utf8(resource.body().to_bytes().to_vec()).unwrap();
+            let content = content_of(resource);
             listed.insert(name.clone());
-            if resource_type == ResourceType::CLUSTER && content == BAD.to_string() {
-                error = Some(Status {
-                    message: format!("cluster {name} is bad"),
-                    ..Status::default()
-                });
+            if is_bad(resource) {
                 continue;
             }
             let entry = (content.clone(), version.to_string());
@@ -385,8 +427,36 @@ impl<P: Dialect> Model<P> {
                 self.reply(resource_type, (&[], &[]), None);
                 self.follow(ResourceType::LISTENER, ResourceType::ROUTE);
             }
+            "RDS" => {
+                for name in listed {
+                    self.hosts.retain(|host, _| route_of(host) != name);
+                }
+                self.reply(resource_type, (&[], &[]), None);
+                if P::VARIANT == Variant::Delta
+                    && !self.holdings[&ResourceType::VIRTUAL_HOST].is_open
+                {
+                    self.open(ResourceType::VIRTUAL_HOST);
+                }
+            }
+            "VHDS" => {
+                for name in gone {
+                    self.hosts.remove(&name);
+                }
+                let routes = &self.holdings[&ResourceType::ROUTE].resources;
+                for (name, target) in changed {
+                    if routes.contains_key(route_of(&name)) {
+                        self.hosts.insert(name, target);
+                    }
+                }
+                self.reply(resource_type, (&[], &[]), None);
+            }
             _ => self.reply(resource_type, (&[], &[]), None),
         }
+        self.answer_clusters();
+    }
+
+    /// When all clusters are warm.
+    fn answer_clusters(&mut self) {
         if !self.warming.is_empty() {
             return;
         }
@@ -406,6 +476,9 @@ impl<P: Dialect> Model<P> {
         let added: Vec<_> = wanted.difference(&holding.subscribed).cloned().collect();
         let dropped: Vec<_> = holding.subscribed.difference(&wanted).cloned().collect();
         holding.resources.retain(|name, _| wanted.contains(name));
+        if to == ResourceType::ROUTE {
+            self.hosts.retain(|host, _| wanted.contains(route_of(host)));
+        }
         holding.subscribed = wanted;
         if added.is_empty() && dropped.is_empty() {
             return;
@@ -450,6 +523,12 @@ impl<P: Dialect> Model<P> {
                 "route {name} leads to cluster {cluster}, which is not there"
             );
         }
+        for (name, cluster) in &self.hosts {
+            assert!(
+                !listeners.contains_key(route_of(name)) || self.active.contains_key(cluster),
+                "virtual host {name} leads to cluster {cluster}, which is not there"
+            );
+        }
     }
 
     /// Until nobody has anything to say.
@@ -460,8 +539,10 @@ impl<P: Dialect> Model<P> {
             } else if !self.to_server.is_empty() {
                 self.act(Event::ToServer);
             } else if let Some(deadline) = self.session.next_deadline() {
-                // A client that was cut off while it warmed a cluster that is gone can only be waited for until the limit.
-                assert!(self.has_reconnected, "somebody waits for nothing");
+                // A client that was cut off while it warmed a cluster that is gone can only be waited for until the limit; and so can one
+                // of the state of the world that warms what it had before of a cluster that it rejected and that is gone meanwhile.
+                let is_excused = self.has_reconnected || self.has_rejected_a_set;
+                assert!(is_excused, "somebody waits for nothing");
                 self.checks_routes = false;
                 self.now = deadline;
                 self.act(Event::ToClient);
@@ -503,6 +584,9 @@ impl<P: Dialect> Model<P> {
             held(ResourceType::LISTENER),
         );
         check_held("routes", expected.routes, held(ResourceType::ROUTE));
+        if P::VARIANT == Variant::Delta && self.holdings[&ResourceType::VIRTUAL_HOST].is_open {
+            assert_eq!(self.hosts, expected.hosts, "virtual hosts");
+        }
         assert!(
             self.warming.is_empty(),
             "{:?} never became warm",
@@ -517,6 +601,7 @@ struct Conversion {
     endpoints: BTreeMap<&'static str, String>,
     listeners: BTreeMap<&'static str, String>,
     routes: BTreeMap<&'static str, String>,
+    hosts: BTreeMap<String, String>,
 }
 
 impl Conversion {
@@ -536,11 +621,15 @@ impl Conversion {
                 .collect(),
             listeners: listeners
                 .iter()
-                .map(|(name, (own, _))| (*name, own.to_string()))
+                .map(|(name, (own, ..))| (*name, own.to_string()))
                 .collect(),
             routes: listeners
                 .iter()
-                .map(|(name, (_, to))| (*name, (*to).to_owned()))
+                .map(|(name, (_, to, _))| (*name, (*to).to_owned()))
+                .collect(),
+            hosts: listeners
+                .iter()
+                .filter_map(|(name, (_, _, to))| Some((format!("{name}/h"), (*to)?.to_owned())))
                 .collect(),
         }
     }
@@ -557,8 +646,17 @@ fn check_held(
     }
 }
 
+/// The route configuration that a virtual host belongs to.
+fn route_of(host: &str) -> &str {
+    host.split_once('/').map_or("", |(route, _)| route)
+}
+
 fn run<P: Dialect>(events: Vec<Event>, checks_routes: bool) {
-    let mut model = Model::<P>::new(checks_routes);
+    run_with::<P>(events, checks_routes, Rejects::InPart);
+}
+
+fn run_with<P: Dialect>(events: Vec<Event>, checks_routes: bool, rejects: Rejects) {
+    let mut model = Model::<P>::new(checks_routes, rejects);
     let occasions = 1 + events
         .iter()
         .filter(|event| matches!(event, Event::Change(_) | Event::Reconnect))
@@ -568,8 +666,13 @@ fn run<P: Dialect>(events: Vec<Event>, checks_routes: bool) {
     }
     model.settle();
     model.has_configuration();
-    // A change leads to at most: clusters, endpoints (twice, when the cluster had to wait), listeners, routes, two removals.
-    let most = occasions * 7;
+    // A change leads to at most: clusters, endpoints (twice, when the cluster had to wait), listeners, routes, virtual hosts (twice, too),
+    // two removals; and a rejection of some of its clusters to attempts without them.
+    let most = occasions * 9
+        + match rejects {
+            Rejects::InPart => 0,
+            Rejects::AllByName | Rejects::AllWithoutReason => occasions * 3 * CLUSTERS.len(),
+        };
     assert!(
         model.messages <= most,
         "{} messages for {occasions} occasions",
@@ -603,5 +706,18 @@ proptest! {
     fn rejected_clusters_do_not_keep_others_from_arriving(events in events(BAD, 0)) {
         run::<Delta>(events.clone(), false);
         run::<StateOfTheWorld>(events, false);
+    }
+
+    /// A client that takes nothing of what it rejects gets the good ones by themselves.
+    #[test]
+    fn all_but_rejected_clusters_arrive_when_the_client_names_them(events in events(BAD, 0)) {
+        run_with::<Delta>(events.clone(), false, Rejects::AllByName);
+        run_with::<StateOfTheWorld>(events, false, Rejects::AllByName);
+    }
+
+    /// State of the world cannot be sent in parts.
+    #[test]
+    fn all_but_rejected_clusters_arrive_when_the_client_does_not_say_why(events in events(BAD, 0)) {
+        run_with::<Delta>(events, false, Rejects::AllWithoutReason);
     }
 }

@@ -81,6 +81,40 @@ fn a_named_cluster_that_does_not_exist_is_answered_by_its_absence() {
 }
 
 #[test]
+fn only_what_is_subscribed_is_sent() {
+    // (26, 62)
+    check(&[
+        ("serve EDS a 1, EDS b 1, EDS c 1", ""),
+        ("EDS a c x", "EDS a=1 c=1"),
+        ("EDS ack a c x", ""),
+        ("serve EDS a 1, EDS b 2, EDS c 1", ""),
+        ("EDS ack a", ""),
+        ("serve EDS a 2, EDS b 3, EDS c 2", "EDS a=2"),
+    ]);
+}
+
+#[test]
+fn nonces_are_never_used_twice() {
+    // (11)
+    let mut conversation = Conversation::<StateOfTheWorld>::new(Settings::new("test"));
+    conversation.step("EDS a");
+    conversation.step("RDS a");
+    for number in 0..1000 {
+        conversation.step(&format!("serve EDS a {number}, RDS a {number}"));
+        conversation.step("EDS ack a");
+        conversation.step("RDS ack a");
+    }
+    let nonces: Vec<u64> = conversation
+        .seen
+        .values()
+        .flatten()
+        .map(|(_, nonce)| *nonce)
+        .collect();
+    let distinct: std::collections::BTreeSet<u64> = nonces.iter().copied().collect();
+    assert_eq!((nonces.len(), distinct.len()), (2000, 2000));
+}
+
+#[test]
 fn endpoints_that_do_not_exist_yet_come_when_they_do() {
     check(&[
         ("serve EDS b 1", ""),
