@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use bowline_mesh::{Change, Namespace, Object, RegistryEvent, RegistrySettings};
+use bowline_mesh::{Change, Namespace, Object, RegistryEvent, RegistryPart, RegistrySettings};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinSet, yield_now},
     time::sleep,
 };
@@ -14,6 +14,7 @@ use crate::{
     Access, ClusterState, Facts, Pace, Watched,
     access::Clients,
     api::{self, ApiError},
+    report::Reporter,
     watcher::{Listed, Watcher},
 };
 
@@ -39,6 +40,8 @@ pub struct Kubernetes {
     pub last_good: Vec<Object>,
     /// How soon things are tried again.
     pub pace: Pace,
+    /// Where it is reported how each kind is doing.
+    pub parts: watch::Sender<Vec<RegistryPart>>,
 }
 
 impl Kubernetes {
@@ -85,6 +88,7 @@ impl Kubernetes {
         }
         drop(sender);
         let mut received = Vec::new();
+        let mut reporter = Reporter::new(self.parts);
         loop {
             while state.settle(CONVERTED_AT_ONCE) {
                 yield_now().await;
@@ -104,6 +108,7 @@ impl Kubernetes {
                         permit.send(event);
                     }
                 }
+                () = reporter.due() => reporter.report(&state),
                 () = sleep(RECOVERY), if state.holds_changes() => state.tell_meanwhile(),
                 // None ends by itself. Whoever runs us starts all of them again.
                 _ = tasks.join_next() => {

@@ -4,6 +4,7 @@
 //! once however often it was noted, and what comes out differently is told by [`ClusterState::event`].
 
 mod external_name;
+mod parts;
 mod settle;
 mod telling;
 mod workload;
@@ -37,9 +38,25 @@ pub enum News {
     /// An object is new or different, but cannot be taken.
     Wrong(Problem),
     /// It cannot be watched now. What was known stays.
-    Failing(String),
+    Failing {
+        /// What fails, and what to do.
+        error: String,
+        /// What kind of failure it is.
+        trouble: Trouble,
+    },
     /// It is watched again, and nothing was missed.
     Live,
+}
+
+/// Why a kind cannot be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no answer, or none that makes sense.
+    Away,
+    /// We may not, or are not known.
+    Denied,
+    /// There were too many requests.
+    Throttled,
 }
 
 /// More that cannot be taken is not remembered until the next list.
@@ -74,8 +91,20 @@ pub struct ClusterState {
 struct Kind {
     /// Whether everything that there is was known once.
     is_listed: bool,
-    failing: Option<String>,
+    failing: Option<(String, Trouble)>,
     wrong: Vec<Problem>,
+    counts: Counts,
+}
+
+/// What happened to the watch of one kind since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Counts {
+    changes: u64,
+    throttled: u64,
+    denied: u64,
+    /// Changes that were only found by listing again.
+    drift: u64,
+    last_error: Option<Arc<str>>,
 }
 
 /// An object, and what it has become.
@@ -130,8 +159,14 @@ impl ClusterState {
     pub fn take(&mut self, watched: Watched, news: News) {
         match news {
             News::Listed { items, wrong } => self.listed(watched, items, wrong),
-            News::Put(item) => self.put(item),
-            News::Gone(name) => self.gone(&name),
+            News::Put(item) => {
+                self.counts(watched).changes += 1;
+                self.put(item);
+            }
+            News::Gone(name) => {
+                self.counts(watched).changes += 1;
+                self.gone(&name);
+            }
             News::Wrong(problem) => {
                 let kind = self.kinds.entry(watched).or_default();
                 if kind.wrong.len() < WRONG_MAX {
@@ -139,8 +174,15 @@ impl ClusterState {
                     self.telling.problems_differ();
                 }
             }
-            News::Failing(error) => {
-                self.kinds.entry(watched).or_default().failing = Some(error);
+            News::Failing { error, trouble } => {
+                let kind = self.kinds.entry(watched).or_default();
+                match trouble {
+                    Trouble::Away => {}
+                    Trouble::Denied => kind.counts.denied += 1,
+                    Trouble::Throttled => kind.counts.throttled += 1,
+                }
+                kind.counts.last_error = Some(error.as_str().into());
+                kind.failing = Some((error, trouble));
             }
             News::Live => self.kinds.entry(watched).or_default().failing = None,
         }
@@ -148,10 +190,12 @@ impl ClusterState {
 
     fn listed(&mut self, watched: Watched, items: Vec<Item>, wrong: Vec<Problem>) {
         let mut missing = self.names(watched);
+        let mut drift = 0_u64;
         for item in items {
             missing.remove(&item.name());
-            self.put(item);
+            drift += u64::from(self.put(item));
         }
+        drift += missing.len() as u64;
         // What disappeared while nobody watched is no more credible than a first answer: the mesh may doubt it.
         if !missing.is_empty() {
             self.telling.must_tell_everything();
@@ -160,6 +204,9 @@ impl ClusterState {
             self.gone(&name);
         }
         let kind = self.kinds.entry(watched).or_default();
+        if kind.is_listed {
+            kind.counts.drift += drift;
+        }
         kind.is_listed = true;
         kind.failing = None;
         if kind.wrong != wrong {
@@ -179,7 +226,12 @@ impl ClusterState {
         }
     }
 
-    fn put(&mut self, item: Item) {
+    fn counts(&mut self, watched: Watched) -> &mut Counts {
+        &mut self.kinds.entry(watched).or_default().counts
+    }
+
+    /// Says whether the object is new or different.
+    fn put(&mut self, item: Item) -> bool {
         match item {
             Item::Manifest(object) => self.put_manifest(object),
             Item::Pod(name, pod) => self.put_pod(name, pod),
@@ -187,14 +239,14 @@ impl ClusterState {
         }
     }
 
-    fn put_manifest(&mut self, object: ApiObject) {
+    fn put_manifest(&mut self, object: ApiObject) -> bool {
         if self.is_ignored(&object.name) {
-            return;
+            return false;
         }
         let name = object.name.clone();
         let before = self.manifests.get(&name);
         if before.is_some_and(|known| known.object == object) {
-            return;
+            return false;
         }
         let before = before.and_then(|known| known.object.manifest.clone());
         if let Some(now) = &object.manifest {
@@ -229,15 +281,16 @@ impl ClusterState {
                 self.manifests.insert(name, known);
             }
         }
+        true
     }
 
-    fn put_pod(&mut self, name: PodName, pod: Pod) {
+    fn put_pod(&mut self, name: PodName, pod: Pod) -> bool {
         if self.ignored.contains(&name.namespace) {
-            return;
+            return false;
         }
         let before = self.pods.get(&name).map(|known| &known.pod);
         if before == Some(&pod) {
-            return;
+            return false;
         }
         let is_same_to_slices = before.is_some_and(|before| {
             before.labels == pod.labels && before.service_account == pod.service_account
@@ -259,15 +312,17 @@ impl ClusterState {
                 self.pods.insert(name, KnownPod { pod, workload });
             }
         }
+        true
     }
 
-    fn put_node(&mut self, name: Arc<str>, locality: Option<Locality>) {
+    fn put_node(&mut self, name: Arc<str>, locality: Option<Locality>) -> bool {
         if self.nodes.get(&name) == Some(&locality) {
-            return;
+            return false;
         }
         self.references.note_node(&name, locality.clone());
         self.dirty_on_node(&name);
         self.nodes.insert(name, locality);
+        true
     }
 
     fn gone(&mut self, name: &ItemName) {

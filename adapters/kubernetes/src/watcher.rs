@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    Item, ItemName, News, Watched,
+    Item, ItemName, News, Trouble, Watched,
     access::{Clients, Newest},
     api::{self, ApiError, From, WatchEvent, WatchLines},
 };
@@ -109,7 +109,7 @@ impl Watcher {
             let stop = match newest.client.clone() {
                 Some(Ok(client)) => self.follow(&client, &newest).await,
                 Some(Err(error)) => {
-                    if self.tell_failing(error).await.is_err() {
+                    if self.tell_failing(error, Trouble::Away).await.is_err() {
                         return;
                     }
                     self.failures = self.failures.saturating_add(1);
@@ -171,7 +171,16 @@ impl Watcher {
                 | ApiError::Refused { .. }
                 | ApiError::Garbled(_) => format!("{}: {error}", self.watched),
             };
-            self.tell_failing(text).await?;
+            let trouble = match &error {
+                ApiError::Unauthorized(_) | ApiError::Denied(_) => Trouble::Denied,
+                ApiError::Refused { code: 429, .. } => Trouble::Throttled,
+                ApiError::Expired
+                | ApiError::Missing
+                | ApiError::Refused { .. }
+                | ApiError::Unreachable(_)
+                | ApiError::Garbled(_) => Trouble::Away,
+            };
+            self.tell_failing(text, trouble).await?;
         }
         self.pause_or_other(generation).await;
         Ok(())
@@ -408,9 +417,9 @@ impl Watcher {
         self.is_told_failing = false;
     }
 
-    async fn tell_failing(&mut self, error: String) -> Result<(), Stop> {
+    async fn tell_failing(&mut self, error: String, trouble: Trouble) -> Result<(), Stop> {
         self.is_told_failing = true;
-        self.send(News::Failing(error)).await
+        self.send(News::Failing { error, trouble }).await
     }
 
     async fn send(&self, news: News) -> Result<(), Stop> {

@@ -1,5 +1,7 @@
 //! `bowline check`: what is wrong with a configuration and what its registries say, or with a running server.
 
+mod kubernetes;
+
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -28,6 +30,9 @@ pub(super) struct Command {
     /// Check the server whose admin API is here
     #[arg(long, value_name = "URL")]
     admin: Option<AdminUrl>,
+    /// Look at the Kubernetes clusters of the configuration instead: versions, clocks, kinds, and what the server may do there
+    #[arg(long, requires = "config")]
+    kubernetes: bool,
     /// Let warnings count as errors
     #[arg(long)]
     deny_warnings: bool,
@@ -38,6 +43,7 @@ pub(super) struct Command {
 
 const EXAMPLE: &str = "Examples:
   bowline check --config bowline.yaml --deny-warnings
+  bowline check --config bowline.yaml --kubernetes
   bowline check --admin http://127.0.0.1:15014 -o json";
 
 /// What a check found.
@@ -66,6 +72,7 @@ struct Readiness {
 pub(super) fn run(command: &Command) -> Result<Outcome> {
     let findings = match (&command.config, &command.admin) {
         (Some(path), _) => match Config::load(path) {
+            Ok(config) if command.kubernetes => return kubernetes::run(&config, command),
             Ok(config) => of_configuration(&config)?,
             Err(errors) => of_wrong_configuration(&errors),
         },

@@ -234,11 +234,8 @@ impl ClusterState {
     /// Why the cluster, or a kind of its objects, cannot be watched now.
     fn failing(&self) -> Option<String> {
         // What concerns the connection is the same for all kinds.
-        let errors = self
-            .kinds
-            .values()
-            .filter_map(|kind| kind.failing.as_deref());
-        let errors: BTreeSet<&str> = errors.collect();
+        let errors = self.kinds.values().filter_map(|kind| kind.failing.as_ref());
+        let errors: BTreeSet<&str> = errors.map(|(error, _)| error.as_str()).collect();
         (!errors.is_empty()).then(|| Vec::from_iter(errors).join("; "))
     }
 }

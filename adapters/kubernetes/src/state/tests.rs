@@ -8,7 +8,7 @@ use bowline_mesh::{
 };
 use serde_json::{Value, json};
 
-use super::{ClusterState, News};
+use super::{ClusterState, News, Trouble};
 use crate::{Facts, Item, ItemName, Watched};
 
 const SERVICE: Watched = Watched::Manifest(ManifestKind::Service);
@@ -55,7 +55,9 @@ impl Cluster {
     }
 
     fn fail(&mut self, watched: Watched, error: &str) {
-        self.0.take(watched, News::Failing(error.to_owned()));
+        let error = error.to_owned();
+        let trouble = Trouble::Away;
+        self.0.take(watched, News::Failing { error, trouble });
     }
 
     fn next(&mut self) -> Option<RegistryEvent> {

@@ -90,6 +90,7 @@ impl Subject for Cluster {
             ignored_namespaces: BTreeSet::new(),
             last_good,
             pace: PACE,
+            parts: Default::default(),
         };
         cluster.run(events, shutdown)
     }

@@ -5,5 +5,6 @@
 
 mod contract;
 mod preflight;
+mod real;
 mod scenario;
 mod watching;

@@ -122,5 +122,6 @@ pub(crate) fn cluster(access: Access) -> Kubernetes {
         ignored_namespaces: BTreeSet::new(),
         last_good: Vec::new(),
         pace: PACE,
+        parts: Default::default(),
     }
 }

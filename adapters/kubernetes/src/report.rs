@@ -1,0 +1,74 @@
+//! Reports of how a cluster's kinds are doing: now and then, and only if something is different.
+
+use std::time::Duration;
+
+use bowline_mesh::{PartState, RegistryPart};
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+
+use crate::ClusterState;
+
+/// How often it is looked, and over how long changes are counted.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Reports to whoever listens.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    parts: watch::Sender<Vec<RegistryPart>>,
+    ticks: Interval,
+    /// Changes of each kind when it was last looked, and when that was.
+    before: (Vec<u64>, Instant),
+    /// When each kind that is not live was last so.
+    live: Vec<Option<Instant>>,
+}
+
+impl Reporter {
+    pub(crate) fn new(parts: watch::Sender<Vec<RegistryPart>>) -> Self {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            parts,
+            ticks,
+            before: (Vec::new(), Instant::now()),
+            live: Vec::new(),
+        }
+    }
+
+    /// Waits until it is time to look. Cancel-safe.
+    pub(crate) async fn due(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    /// Looks, and tells what is different.
+    pub(crate) fn report(&mut self, state: &ClusterState) {
+        let now = Instant::now();
+        let mut parts = state.parts();
+        let changes = state.changes();
+        let (before, since) = std::mem::replace(&mut self.before, (changes.clone(), now));
+        let milliseconds = now.duration_since(since).as_millis().max(1);
+        self.live.resize(parts.len(), None);
+        let kinds = parts.iter_mut().zip(&mut self.live).zip(changes.iter());
+        for (index, ((part, live), count)) in kinds.enumerate() {
+            let new = count.saturating_sub(before.get(index).copied().unwrap_or(*count));
+            let rate = u128::from(new) * 1_000_000 / milliseconds;
+            part.changes_per_second_milli = u64::try_from(rate).unwrap_or(u64::MAX);
+            match part.state {
+                PartState::Live => *live = Some(now),
+                PartState::Starting
+                | PartState::Stale
+                | PartState::Denied
+                | PartState::Throttled
+                | PartState::Down => {
+                    part.stale_for = live.map(|live| now.duration_since(live));
+                }
+            }
+        }
+        self.parts.send_if_modified(|told| {
+            let differs = *told != parts;
+            *told = parts;
+            differs
+        });
+    }
+}
