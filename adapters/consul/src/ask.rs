@@ -14,12 +14,10 @@ use crate::{
     http::{Agent, Answered, Ask, Token},
     mapping::{Context, map, shortened},
     scope::{Scope, percent_encoded},
-    watcher::{Answer, Body, Checks, Consistency, Failure, Query, Request, WAIT},
+    watcher::{Answer, Body, Checks, Consistency, Failure, Query, Request},
     wire::{self, Check, Entry},
 };
 
-/// The question for names is answered more often: it also tells whether there still is a leader.
-const NAMES_WAIT: Duration = Duration::from_secs(10);
 /// What it may take besides to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest answers that are read.
@@ -41,7 +39,7 @@ pub(crate) async fn ask(
         token,
         host: request.host,
         patience: match request.index {
-            Some(_) => wait(&request.query) * 17 / 16 + PATIENCE,
+            Some(_) => request.query.wait() * 17 / 16 + PATIENCE,
             None => PATIENCE * 2,
         },
         bytes_max: match request.query {
@@ -55,13 +53,6 @@ pub(crate) async fn ask(
             .await
             .unwrap_or_else(|error| Err(Failure::Garbage(format!("reading it failed: {error}")))),
         false => read(&scope, &settings, &request, &answered),
-    }
-}
-
-fn wait(query: &Query) -> Duration {
-    match query {
-        Query::Names => NAMES_WAIT,
-        Query::Service(_) | Query::Checks => WAIT,
     }
 }
 
@@ -79,7 +70,7 @@ fn path(scope: &Scope, request: &Request) -> String {
     if let Some(index) = request.index {
         path.push_str(&format!(
             "&index={index}&wait={}s",
-            wait(&request.query).as_secs()
+            request.query.wait().as_secs()
         ));
     }
     path.push_str(&scope.query());

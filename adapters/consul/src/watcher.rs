@@ -18,7 +18,7 @@ use std::{
 
 pub(crate) use failure::{Standing, Trouble};
 pub(crate) use question::{
-    Action, Answer, Body, Checks, Consistency, Failure, Query, Request, RequestId, WAIT,
+    Action, Answer, Body, Checks, Consistency, Failure, Query, Request, RequestId,
 };
 
 use crate::{
@@ -140,7 +140,7 @@ struct Flight {
 impl Flight {
     /// Whether its wait is not over yet.
     fn ends_early(&self, now: Instant) -> bool {
-        self.index.is_some() && now < self.sent_at + WAIT
+        self.index.is_some() && now < self.sent_at + self.query.wait()
     }
 }
 

@@ -170,12 +170,12 @@ impl Agent {
     }
 
     async fn on_shared(&self, ask: &Ask) -> Attempt {
-        let (mut place, _permit, host) = match self.shared_place() {
-            Some(found) => found,
+        let (is_new, (mut place, _permit, host)) = match self.shared_place() {
+            Some(found) => (false, found),
             None => {
                 let _growing = self.growing.lock().await;
                 match self.shared_place() {
-                    Some(found) => found,
+                    Some(found) => (false, found),
                     None => {
                         let permit = self.permit().await?;
                         let (connected, host) = self.dial().await?;
@@ -185,7 +185,7 @@ impl Agent {
                             return Err(Tried::Again);
                         }
                         self.add_shared(connected.stream, permit, host).await?;
-                        self.shared_place().ok_or(Tried::Again)?
+                        (true, self.shared_place().ok_or(Tried::Again)?)
                     }
                 }
             }
@@ -193,6 +193,8 @@ impl Agent {
         self.check_host(ask, host)?;
         match place.ask(self.request(ask)?, ask.bytes_max).await {
             Ok((parts, body)) => Ok((parts, body, Transport::Http2, host)),
+            // It says so in HTTP/1.1, which HTTP/2 does not understand.
+            Err(Failure::Cut(error)) if is_new => Err(Tried::Failed(self.refused_or_cut(error))),
             Err(failure) => Err(Tried::Failed(failure)),
         }
     }

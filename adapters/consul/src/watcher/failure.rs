@@ -245,7 +245,7 @@ impl Watcher {
         self.breaker.try_at(self.names.due);
     }
 
-    fn service_failed(&mut self, name: &Arc<str>, failure: &Failure, now: Instant) {
+    pub(super) fn service_failed(&mut self, name: &Arc<str>, failure: &Failure, now: Instant) {
         let Some(watch) = self.services.get_mut(name) else {
             return;
         };

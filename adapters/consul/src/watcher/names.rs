@@ -86,6 +86,13 @@ impl Watcher {
         Some(Action::Send(request))
     }
 
+    /// Whether the names are asked for without waiting for anything.
+    pub(super) fn is_reading_names(&self) -> bool {
+        self.flights
+            .values()
+            .any(|flight| flight.query == Query::Names && flight.index.is_none())
+    }
+
     /// Asks for the names from the beginning, whatever is waited for now.
     pub(super) fn ask_names_anew(&mut self, now: Instant) {
         self.cancel(|query| *query == Query::Names);

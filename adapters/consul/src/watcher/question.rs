@@ -7,9 +7,6 @@ use crate::{
     watch::{LaneId, Transport},
 };
 
-/// How long Consul holds a question back that has no answer yet. It adds up to a sixteenth.
-pub(crate) const WAIT: Duration = Duration::from_secs(60);
-
 /// A request, until its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RequestId(pub(crate) u64);
@@ -23,6 +20,17 @@ pub(crate) enum Query {
     Service(Arc<str>),
     /// All checks: a hint at what changed.
     Checks,
+}
+
+impl Query {
+    /// How long Consul holds the question back while there is no answer that is new. It adds up to a sixteenth.
+    pub(crate) fn wait(&self) -> Duration {
+        match self {
+            // Its answers also tell whether there still is a leader.
+            Self::Names => Duration::from_secs(10),
+            Self::Service(_) | Self::Checks => Duration::from_secs(60),
+        }
+    }
 }
 
 /// Who may answer.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Action, Answer, Body, Consistency, Flight, Mode, Query, READS_MAX, RequestId, Watcher,
+    Action, Answer, Body, Consistency, Failure, Flight, Mode, Query, READS_MAX, RequestId, Watcher,
     failure::Trouble,
 };
 use crate::{
@@ -172,7 +172,6 @@ impl Watcher {
             return;
         };
         watch.consistency = Consistency::Stale;
-        watch.backoff.succeeded();
         watch.host = Some(answer.host);
         let known_index = watch.index.get();
         let step = match flight.index {
@@ -215,8 +214,14 @@ impl Watcher {
         if is_hidden {
             // What was known stays, and what is seen now is compared with it again.
             watch.is_filtered = was_filtered;
+            watch.backoff.succeeded();
             return self.service_hidden(name, now);
         }
+        let has_nothing = content.instances.is_empty() && content.problems.is_empty();
+        if has_nothing && watch.is_named && !content.is_foreign && shrinks {
+            return self.service_doubted(name, now);
+        }
+        watch.backoff.succeeded();
         watch.fingerprint = Some(answer.fingerprint);
         let is_empty_and_unnamed = !watch.is_named && content.instances.is_empty();
         let is_news = before.as_ref().is_none_or(|before| *before != content);
@@ -229,7 +234,8 @@ impl Watcher {
             now,
         );
         let was_missed = mode == Mode::ByChecks || answer.index == known_index;
-        let is_drift = is_news && flight.is_reread && was_missed;
+        // What differs although its index says that it does not was missed, too.
+        let is_drift = is_news && (step == Step::Same || (flight.is_reread && was_missed));
         if flight.index.is_none() {
             watch.reread_at = reread_at;
         }
@@ -258,6 +264,16 @@ impl Watcher {
         }
         self.news.standing |= had_trouble;
         self.mark_read(name);
+    }
+
+    /// Consul names no service without instances, so one that has lost the last of them is gone when the names say so.
+    fn service_doubted(&mut self, name: &Arc<str>, now: Instant) {
+        if !self.is_reading_names() {
+            self.ask_names_anew(now);
+        }
+        let failure =
+            Failure::Server("Consul names it, and says that it has no instances".to_owned());
+        self.service_failed(name, &failure, now);
     }
 
     fn service_hidden(&mut self, name: &Arc<str>, now: Instant) {
