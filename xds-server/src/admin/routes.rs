@@ -119,11 +119,16 @@ async fn metrics(State(shared): State<Shared>) -> Result<Response, Failure> {
             refused: counts.refused(),
             certificate_expires,
         });
+    let registries = api.pipeline.registries();
     let facts = Facts {
         now: SystemTime::now(),
         started,
         proxies: api.fleet.list(),
-        registries: api.pipeline.registries(),
+        parts: registries
+            .iter()
+            .map(|status| (status.registry.clone(), api.reports.of(&status.registry)))
+            .collect(),
+        registries,
         problems: problems::list(&api).await?,
         layers: api.pipeline.layers().await?,
         handshakes,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use bowline_ads::ProxyStatus;
-use bowline_mesh::{Problem, RegistryState, RegistryStatus};
+use bowline_mesh::{PartState, Problem, RegistryId, RegistryPart, RegistryState, RegistryStatus};
 use bowline_state::WriteStatus;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -27,6 +27,8 @@ pub struct Facts {
     pub proxies: Vec<ProxyStatus>,
     /// How every registry is doing.
     pub registries: Vec<RegistryStatus>,
+    /// How their parts are doing, where they have such.
+    pub parts: Vec<(RegistryId, Vec<RegistryPart>)>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// Layers that are served.
@@ -56,6 +58,7 @@ impl Facts {
         let mut metrics = Sheet(Registry::with_prefix("bowline"));
         self.proxies(&mut metrics);
         self.registries(&mut metrics);
+        self.parts(&mut metrics);
         self.problems(&mut metrics);
         self.layers(&mut metrics);
         self.tls(&mut metrics);
@@ -144,6 +147,55 @@ impl Facts {
             "registry_events",
             "Events received from a registry",
             events.map(|status| (of_registry(status), status.events)),
+        );
+    }
+
+    fn parts(&self, metrics: &mut Sheet) {
+        let parts = || {
+            self.parts.iter().flat_map(|(registry, parts)| {
+                parts.iter().map(move |part| {
+                    let labels = [
+                        ("registry", registry.to_string()),
+                        ("part", part.name.to_string()),
+                    ];
+                    (labels, part)
+                })
+            })
+        };
+        metrics.gauges(
+            "registry_part_live",
+            "1 where what is known of a part of a registry is what it has, else 0",
+            parts().map(|(labels, part)| {
+                let is_live = matches!(part.state, PartState::Live | PartState::Throttled);
+                (labels, f64::from(u8::from(is_live)))
+            }),
+        );
+        metrics.gauges(
+            "registry_part_instances",
+            "Instances that a part of a registry has",
+            parts().map(|(labels, part)| (labels, part.instances as f64)),
+        );
+        let mut count = |name, help, value: fn(&RegistryPart) -> u64| {
+            metrics.counters(
+                name,
+                help,
+                parts().map(|(labels, part)| (labels, value(part))),
+            );
+        };
+        count(
+            "registry_part_throttled",
+            "Requests that a part of a registry refused because there were too many",
+            |part| part.throttled,
+        );
+        count(
+            "registry_part_denied",
+            "Requests that a part of a registry refused because the credentials may not",
+            |part| part.denied,
+        );
+        count(
+            "registry_part_drift",
+            "Changes in a part of a registry that were missed, and found when all of it was read again",
+            |part| part.drift,
         );
     }
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bowline_ads::Variant;
-use bowline_mesh::{RegistryState, RegistryStatus};
+use bowline_mesh::{PartState, RegistryPart, RegistryState, RegistryStatus};
 use bowline_state::WriteStatus;
 
 use super::facts::Handshakes;
@@ -15,6 +15,7 @@ fn no_facts() -> Facts {
         started: SystemTime::UNIX_EPOCH,
         proxies: vec![],
         registries: vec![],
+        parts: vec![],
         problems: vec![],
         layers: vec![],
         handshakes: None,
@@ -99,6 +100,19 @@ fn facts_are_those_of_the_moment() {
         bytes,
         readers: 2,
     };
+    let part = |name: &str| RegistryPart {
+        name: name.into(),
+        state: PartState::Stale,
+        stale_for: Some(Duration::from_secs(9)),
+        services: 2,
+        instances: 7,
+        changes_per_second_milli: 0,
+        throttled: 3,
+        denied: 0,
+        drift: 1,
+        mode: "".into(),
+        last_error: None,
+    };
     let seconds = Duration::from_secs;
     let facts = Facts {
         registries: vec![
@@ -118,6 +132,7 @@ fn facts_are_those_of_the_moment() {
             ),
             registry("dc2", RegistryState::Starting),
         ],
+        parts: vec![("dc1".parse().unwrap(), vec![part("west-1")])],
         layers: vec![
             layer("inbound/a", 10),
             layer("inbound/b", 5),
@@ -143,6 +158,10 @@ fn facts_are_those_of_the_moment() {
         "bowline_registry_failing{registry=\"vms\"} 0.0",
         "bowline_registry_endpoints{registry=\"vms\"} 20.0",
         "bowline_registry_events_total{registry=\"vms\"} 5",
+        "bowline_registry_part_live{registry=\"dc1\",part=\"west-1\"} 0.0",
+        "bowline_registry_part_instances{registry=\"dc1\",part=\"west-1\"} 7.0",
+        "bowline_registry_part_throttled_total{registry=\"dc1\",part=\"west-1\"} 3",
+        "bowline_registry_part_drift_total{registry=\"dc1\",part=\"west-1\"} 1",
         "bowline_layers{kind=\"inbound\"} 2.0",
         "bowline_layer_bytes{kind=\"inbound\"} 15.0",
         "bowline_tls_handshakes_total{outcome=\"refused\"} 1",
