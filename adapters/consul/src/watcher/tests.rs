@@ -17,6 +17,8 @@ struct Server {
     /// Waits for services are answered by streaming, which does not say what is hidden.
     streams: bool,
     hidden: BTreeSet<Arc<str>>,
+    /// Services that are said to have nothing.
+    empty: BTreeSet<Arc<str>>,
     /// What services have besides, without their indexes saying so.
     unsaid: u64,
     fault: Option<Failure>,
@@ -36,6 +38,7 @@ impl Server {
             is_filtered: false,
             streams: false,
             hidden: BTreeSet::new(),
+            empty: BTreeSet::new(),
             unsaid: 0,
             fault: None,
             last_contact: Duration::ZERO,
@@ -74,7 +77,8 @@ impl Server {
             ),
             Query::Service(name) => {
                 is_filtered = self.hidden.contains(name) && !is_streamed;
-                let version = self.names.get(name).filter(|_| sees(name));
+                let has_some = sees(name) && !self.empty.contains(name);
+                let version = self.names.get(name).filter(|_| has_some);
                 let version = version.map(|version| version + self.unsaid);
                 Body::Service(Arc::new(content(name, version)))
             }
@@ -257,6 +261,24 @@ fn what_a_stream_hides_without_a_sign_is_read_and_stays() {
     let troubles: Vec<_> = world.watcher.troubles().collect();
     assert_eq!(troubles, [(&"stock".into(), &Trouble::Hidden)]);
     assert_eq!(world.known().len(), 2);
+}
+
+#[test]
+fn a_service_without_instances_is_gone_when_the_names_say_so() {
+    let mut world = World::new(Server::new(&["cart", "stock"]), 64);
+    world.run(SECOND);
+    // Somebody between Consul and us answers with nothing.
+    world.server.empty.insert("stock".into());
+    world.server.change("stock");
+    world.run(10 * SECOND);
+    assert!(matches!(world.watcher.known("stock"), Known::Content(_)));
+    assert_eq!(world.known().len(), 2);
+    assert_eq!(world.watcher.troubles().count(), 1);
+    world.server.names.remove("stock");
+    world.server.index += 1;
+    world.run(SECOND);
+    assert!(matches!(world.watcher.known("stock"), Known::Absent));
+    assert_eq!(world.watcher.troubles().count(), 0);
 }
 
 #[test]
