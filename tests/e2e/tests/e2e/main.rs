@@ -8,6 +8,7 @@ mod accepted;
 mod away;
 mod capture;
 mod change;
+mod consul;
 mod identity;
 mod loops;
 mod mistake;
