@@ -78,6 +78,16 @@ impl Facts {
             *connected.entry(labels).or_default() += 1.0;
         }
         metrics.gauges("connected_proxies", "Connected streams", connected);
+        let mut quarantined: BTreeMap<_, f64> = BTreeMap::new();
+        for (name, status) in self.proxies.iter().flat_map(|proxy| &proxy.types) {
+            let labels = [("type", (*name).to_owned())];
+            *quarantined.entry(labels).or_default() += status.quarantined.len() as f64;
+        }
+        metrics.gauges(
+            "xds_quarantined",
+            "Resources that a stream has rejected and is not sent before they change, over all streams",
+            quarantined,
+        );
     }
 
     fn registries(&self, metrics: &mut Sheet) {
