@@ -1,11 +1,12 @@
 //! Sets of names, shared by all streams that subscribe to the same ones.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Weak},
 };
 
+use bowline_snapshot::Version;
 use parking_lot::Mutex;
 
 /// Names in order, without duplicates. A clone shares them.
@@ -21,6 +22,15 @@ impl Names {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
         self.0.iter()
+    }
+
+    pub(crate) fn texts(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
+        self.0.iter().map(|name| &**name)
+    }
+
+    /// Whether both are the same set, and not only equal: cheap to see.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -43,7 +53,7 @@ pub(crate) struct NameTable {
 
 #[derive(Debug, Default)]
 struct Sets {
-    by_hash: BTreeMap<u64, Vec<Weak<[Arc<str>]>>>,
+    by_hash: BTreeMap<Version, Vec<Weak<[Arc<str>]>>>,
     /// Sets that nobody holds any more are cleared away when the table has grown to this.
     sweep_at: usize,
 }
@@ -59,17 +69,10 @@ impl NameTable {
         }
         members.sort_unstable();
         members.dedup();
-        let mut hasher = DefaultHasher::new();
-        members.hash(&mut hasher);
-        let hash = hasher.finish();
-
-        let candidates: Vec<_> = {
-            let sets = self.sets.lock();
-            let bucket = sets.by_hash.get(&hash).map_or(&[][..], Vec::as_slice);
-            bucket.iter().filter_map(Weak::upgrade).collect()
-        };
-        if let Some(same) = candidates.into_iter().find(|set| **set == *members) {
-            return Names(same);
+        let texts = members.iter().map(|name| &**name);
+        let hash = hash(texts.clone());
+        if let Some(same) = self.with(hash, texts) {
+            return same;
         }
         let set: Arc<[Arc<str>]> = members.into();
         let mut sets = self.sets.lock();
@@ -80,6 +83,31 @@ impl NameTable {
         sets.sweep_if_due();
         Names(set)
     }
+
+    /// The set with these members, which are in order and each there once, if some stream holds it: nothing has to be allocated for it.
+    pub(crate) fn find(&self, members: &[Cow<'_, str>]) -> Option<Names> {
+        let texts = members.iter().map(|name| &**name);
+        self.with(hash(texts.clone()), texts)
+    }
+
+    fn with<'a>(
+        &self,
+        hash: Version,
+        members: impl ExactSizeIterator<Item = &'a str> + Clone,
+    ) -> Option<Names> {
+        let candidates: Vec<_> = {
+            let sets = self.sets.lock();
+            let bucket = sets.by_hash.get(&hash).map_or(&[][..], Vec::as_slice);
+            bucket.iter().filter_map(Weak::upgrade).collect()
+        };
+        // The hash is no proof: names come from clients, who could make two sets with the same.
+        let is_same = |set: &Arc<[Arc<str>]>| set.iter().map(|name| &**name).eq(members.clone());
+        candidates.into_iter().find(is_same).map(Names)
+    }
+}
+
+fn hash<'a>(members: impl Iterator<Item = &'a str>) -> Version {
+    Version::of(members.map(str::as_bytes))
 }
 
 impl Sets {
@@ -112,6 +140,16 @@ mod tests {
         assert_eq!(one.len(), 2);
         assert!(one.contains("a") && !one.contains("c"));
         assert_ne!(one, table.intern(members(&["a"])));
+    }
+
+    #[test]
+    fn a_set_that_is_held_is_found_by_its_members() {
+        let table = NameTable::default();
+        let held = table.intern(members(&["a", "b"]));
+        assert!(table.find(&["a".into(), "b".into()]).unwrap().is(&held));
+        assert_eq!(table.find(&["a".into()]), None);
+        drop(held);
+        assert_eq!(table.find(&["a".into(), "b".into()]), None);
     }
 
     #[test]

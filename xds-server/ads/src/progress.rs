@@ -136,8 +136,8 @@ mod tests {
 
     fn response() -> Encoded {
         Encoded {
-            head: Bytes::from_static(b"all"),
-            rest: None,
+            pieces: vec![Bytes::from_static(b"all")],
+            len: 3,
         }
     }
 

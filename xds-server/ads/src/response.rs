@@ -26,45 +26,28 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// The fingerprint of all that is said, without the nonce: responses with equal ones have the same encoding, but for that. `len` is the
-    /// length of the whole message.
-    pub(crate) fn content(&self, variant: Variant, len: usize) -> Version {
-        // Whatever is added to a response has to be added here.
-        let Self {
-            resource_type: _,
-            type_url,
-            version,
-            resources,
-            removed,
-            extra,
-            quarantined: _,
-            nonce: _,
-            generation: _,
-        } = self;
-        let (len, version) = (len.to_le_bytes(), version.to_bytes());
-        let head: [&[u8]; 4] = [
+    /// The fingerprint of what the encoding of some of its resources depends on.
+    pub(crate) fn content(&self, variant: Variant, entries: &[(Resource, Version)]) -> Version {
+        let wraps = self.extra.as_ref().is_some_and(|extra| extra.wraps);
+        // Only then is the version of the response in its resources.
+        let version = if wraps { self.version } else { Version::EMPTY };
+        let version = version.to_bytes();
+        let head: [&[u8]; 3] = [
             variant.name().as_bytes(),
-            type_url.as_bytes(),
+            self.type_url.as_bytes(),
             &version,
-            &len,
         ];
-        let entries: Vec<[u8; 16]> = resources
+        let versions: Vec<[u8; 16]> = entries
             .iter()
-            .map(|(resource, version)| {
-                Version::of([resource.name().as_bytes(), &version.to_bytes()]).to_bytes()
-            })
+            .map(|(_, version)| version.to_bytes())
             .collect();
-        let count = resources.len().to_le_bytes();
-        let extra = extra
-            .as_ref()
-            .map_or(Version::EMPTY, |extra| extra.content())
-            .to_bytes();
-        Version::of(
-            head.into_iter()
-                .chain([&count[..], &extra])
-                .chain(entries.iter().map(|entry| &entry[..]))
-                .chain(removed.iter().map(|name| name.as_bytes())),
-        )
+        let names = entries
+            .iter()
+            .map(|(resource, _)| resource.name().as_bytes());
+        let entries = names
+            .zip(&versions)
+            .flat_map(|(name, version)| [name, &version[..]]);
+        Version::of(head.into_iter().chain(entries))
     }
 }
 
@@ -79,25 +62,4 @@ pub(crate) struct Extra {
     pub(crate) missing: Vec<Arc<str>>,
     /// Whether resources with a time to live are written with it, in state of the world.
     pub(crate) wraps: bool,
-}
-
-impl Extra {
-    fn content(&self) -> Version {
-        let Self {
-            heartbeats,
-            unknown,
-            missing,
-            wraps,
-        } = self;
-        let list = |names: &[Arc<str>]| Version::of(names.iter().map(|name| name.as_bytes()));
-        let heartbeats = heartbeats.iter().map(|(resource, version)| {
-            Version::of([resource.name().as_bytes(), &version.to_bytes()]).to_bytes()
-        });
-        let heartbeats: Vec<[u8; 16]> = heartbeats.collect();
-        let heartbeats = Version::of(heartbeats.iter().map(|entry| &entry[..]));
-        Version::of([&[u8::from(*wraps)][..]])
-            .combined_with(heartbeats)
-            .combined_with(list(unknown))
-            .combined_with(list(missing))
-    }
 }

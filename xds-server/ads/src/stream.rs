@@ -231,7 +231,7 @@ where
             }
             if let Some(response) = self.session.next(clock()) {
                 let encoded = server.encodings.encode::<P>(&response);
-                self.note_sent(&response, encoded.len());
+                self.note_sent(&response, encoded.len);
                 return Ok(Some(encoded));
             }
             self.starting = None;

@@ -1,6 +1,6 @@
 //! What a stream subscribes to, of one type.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bowline_snapshot::{
     Resource, ResourceType,
@@ -119,13 +119,23 @@ impl Subscription {
         }
         self.empty_means_all = false;
         self.has_wildcard = requested.iter().any(|name| name == WILDCARD);
-        let requested = named(requested);
+        let requested = match named(&requested, table) {
+            // Every acknowledgement repeats the whole list.
+            Named::Known(names) if names.is(&self.names) => {
+                return Change {
+                    added: Vec::new(),
+                    dropped: Vec::new(),
+                    wildcard: wildcard_change(had_wildcard, self.has_wildcard),
+                };
+            }
+            requested => requested.into_list(),
+        };
         let added: Vec<_> = requested
             .iter()
             .filter(|name| !self.names.contains(name))
             .cloned()
             .collect();
-        // Every acknowledgement repeats the whole list: where nothing is new and none is missing, the shared set stays.
+        // Where nothing is new and none is missing, the shared set stays.
         let before = (!added.is_empty() || requested.len() != self.names.len())
             .then(|| std::mem::replace(&mut self.names, table.intern(requested)));
         let dropped = before.map_or_else(Vec::new, |before| {
@@ -158,9 +168,9 @@ impl Subscription {
         let drops_wildcard = unsubscribe.iter().any(|name| name == WILDCARD);
         self.has_wildcard =
             (had_wildcard || subscribe.iter().any(|name| name == WILDCARD)) && !drops_wildcard;
-        let unsubscribed = named(unsubscribe);
+        let unsubscribed = named(&unsubscribe, table).into_list();
         let is_unsubscribed = |name: &Arc<str>| unsubscribed.binary_search(name).is_ok();
-        let mut added = named(subscribe);
+        let mut added = named(&subscribe, table).into_list();
         added.retain(|name| !is_unsubscribed(name));
         let dropped: Vec<_> = unsubscribed
             .iter()
@@ -191,15 +201,39 @@ impl Subscription {
 }
 
 /// The explicit names of a list, normalized, in order and once.
-fn named(list: Vec<String>) -> Vec<Arc<str>> {
-    let mut names: Vec<Arc<str>> = list
+enum Named {
+    /// Those of a set that some stream holds.
+    Known(Names),
+    New(Vec<Arc<str>>),
+}
+
+/// Shorter lists are not looked for.
+const KNOWN_MIN: usize = 16;
+
+fn named(list: &[String], table: &NameTable) -> Named {
+    let mut names: Vec<Cow<'_, str>> = list
         .iter()
         .filter(|name| *name != WILDCARD)
-        .map(|name| Arc::from(normalized(name)))
+        .map(|name| normalized(name))
         .collect();
     names.sort_unstable();
     names.dedup();
-    names
+    let known = (names.len() >= KNOWN_MIN)
+        .then(|| table.find(&names))
+        .flatten();
+    known.map_or_else(
+        || Named::New(names.iter().map(|name| Arc::from(&**name)).collect()),
+        Named::Known,
+    )
+}
+
+impl Named {
+    fn into_list(self) -> Vec<Arc<str>> {
+        match self {
+            Self::Known(names) => names.iter().cloned().collect(),
+            Self::New(names) => names,
+        }
+    }
 }
 
 fn wildcard_change(before: bool, after: bool) -> WildcardChange {

@@ -10,7 +10,6 @@ use crate::response::Response;
 
 /// Fields of `envoy.service.discovery.v3.DiscoveryResponse`.
 mod state_of_the_world_field {
-    pub(super) const VERSION_INFO: u32 = 1;
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
     pub(super) const CONTROL_PLANE: u32 = 6;
@@ -19,7 +18,6 @@ mod state_of_the_world_field {
 
 /// Fields of `envoy.service.discovery.v3.DeltaDiscoveryResponse`.
 mod delta_field {
-    pub(super) const SYSTEM_VERSION_INFO: u32 = 1;
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
     pub(super) const REMOVED_RESOURCES: u32 = 6;
@@ -100,45 +98,63 @@ impl Nonce {
     }
 }
 
-/// Length of [`write_state_of_the_world`].
-pub(crate) fn state_of_the_world_len(response: &Response, control_plane: &str) -> usize {
+/// The field of the version of a whole type, which is 1 in the responses of both variants. It is written first.
+const TYPE_VERSION: u32 = 1;
+
+/// Length of [`write_type_version`].
+pub(crate) fn type_version_len() -> usize {
+    field_len(TYPE_VERSION, VERSION_LEN)
+}
+
+/// The beginning of a response.
+pub(crate) fn write_type_version(version: Version, buffer: &mut impl BufMut) {
+    write_version(TYPE_VERSION, version, buffer);
+}
+
+/// Length of [`write_state_of_the_world_entry`].
+pub(crate) fn state_of_the_world_entry_len(response: &Response, resource: &Resource) -> usize {
     use state_of_the_world_field as field;
-    let wraps = wraps(response);
-    let resources = response.resources.iter().map(|(resource, _)| {
-        let any = any_len(&response.type_url, resource.body());
-        if wraps && resource.ttl().is_some() {
-            let entry = resource_len(resource, any);
-            return field_len(field::RESOURCES, wrapper_len(entry));
-        }
-        field_len(field::RESOURCES, any)
-    });
-    field_len(field::VERSION_INFO, VERSION_LEN)
-        + resources.sum::<usize>()
-        + extra_len(response, wrapped_len)
+    let any = any_len(&response.type_url, resource.body());
+    if wraps(response) && resource.ttl().is_some() {
+        let entry = resource_len(resource, any);
+        return field_len(field::RESOURCES, wrapper_len(entry));
+    }
+    field_len(field::RESOURCES, any)
+}
+
+/// One resource of a `DiscoveryResponse`.
+pub(crate) fn write_state_of_the_world_entry(
+    response: &Response,
+    resource: &Resource,
+    buffer: &mut impl BufMut,
+) {
+    use state_of_the_world_field as field;
+    let any = any_len(&response.type_url, resource.body());
+    if wraps(response) && resource.ttl().is_some() {
+        write_wrapper(field::RESOURCES, resource_len(resource, any), buffer);
+        write_resource(&response.type_url, resource, response.version, any, buffer);
+    } else {
+        write_head(field::RESOURCES, any, buffer);
+        write_any(&response.type_url, resource.body(), buffer);
+    }
+}
+
+/// Length of [`write_state_of_the_world_rest`].
+pub(crate) fn state_of_the_world_rest_len(response: &Response, control_plane: &str) -> usize {
+    use state_of_the_world_field as field;
+    extra_len(response, wrapped_len)
         + missing_len(response)
         + field_len(field::TYPE_URL, response.type_url.len())
         + control_plane_len(field::CONTROL_PLANE, control_plane)
 }
 
-/// Encodes a `DiscoveryResponse`, but for its nonce.
-pub(crate) fn write_state_of_the_world(
+/// What follows the resources of a `DiscoveryResponse`, but for its nonce.
+pub(crate) fn write_state_of_the_world_rest(
     response: &Response,
     control_plane: &str,
     buffer: &mut impl BufMut,
 ) {
     use state_of_the_world_field as field;
-    write_version(field::VERSION_INFO, response.version, buffer);
-    let wraps = wraps(response);
-    for (resource, _) in &response.resources {
-        let any = any_len(&response.type_url, resource.body());
-        if wraps && resource.ttl().is_some() {
-            write_wrapper(field::RESOURCES, resource_len(resource, any), buffer);
-            write_resource(&response.type_url, resource, response.version, any, buffer);
-        } else {
-            write_head(field::RESOURCES, any, buffer);
-            write_any(&response.type_url, resource.body(), buffer);
-        }
-    }
     for (resource, _) in heartbeats(response) {
         write_wrapper(field::RESOURCES, bare_len(resource), buffer);
         write_bare(resource, response.version, buffer);
@@ -150,18 +166,29 @@ pub(crate) fn write_state_of_the_world(
     write_control_plane(field::CONTROL_PLANE, control_plane, buffer);
 }
 
-/// Length of [`write_delta`].
-pub(crate) fn delta_len(response: &Response, control_plane: &str) -> usize {
+/// Length of [`write_delta_entry`].
+pub(crate) fn delta_entry_len(response: &Response, resource: &Resource) -> usize {
+    let any = any_len(&response.type_url, resource.body());
+    field_len(delta_field::RESOURCES, resource_len(resource, any))
+}
+
+/// One resource of a `DeltaDiscoveryResponse`.
+pub(crate) fn write_delta_entry(
+    response: &Response,
+    (resource, version): &(Resource, Version),
+    buffer: &mut impl BufMut,
+) {
+    let any = any_len(&response.type_url, resource.body());
+    write_head(delta_field::RESOURCES, resource_len(resource, any), buffer);
+    write_resource(&response.type_url, resource, *version, any, buffer);
+}
+
+/// Length of [`write_delta_rest`].
+pub(crate) fn delta_rest_len(response: &Response, control_plane: &str) -> usize {
     use delta_field as field;
-    let resources = response.resources.iter().map(|(resource, _)| {
-        let any = any_len(&response.type_url, resource.body());
-        field_len(field::RESOURCES, resource_len(resource, any))
-    });
     let removed = response.removed.iter();
     let unknown = unknown(response).map(|name| field_len(field::RESOURCES, unknown_len(name)));
-    field_len(field::SYSTEM_VERSION_INFO, VERSION_LEN)
-        + resources.sum::<usize>()
-        + extra_len(response, bare_len)
+    extra_len(response, bare_len)
         + unknown.sum::<usize>()
         + field_len(field::TYPE_URL, response.type_url.len())
         + removed
@@ -170,15 +197,9 @@ pub(crate) fn delta_len(response: &Response, control_plane: &str) -> usize {
         + control_plane_len(field::CONTROL_PLANE, control_plane)
 }
 
-/// Encodes a `DeltaDiscoveryResponse`, but for its nonce.
-pub(crate) fn write_delta(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
+/// What follows the resources of a `DeltaDiscoveryResponse`, but for its nonce.
+pub(crate) fn write_delta_rest(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
     use delta_field as field;
-    write_version(field::SYSTEM_VERSION_INFO, response.version, buffer);
-    for (resource, version) in &response.resources {
-        let any = any_len(&response.type_url, resource.body());
-        write_head(field::RESOURCES, resource_len(resource, any), buffer);
-        write_resource(&response.type_url, resource, *version, any, buffer);
-    }
     for (resource, version) in heartbeats(response) {
         write_head(field::RESOURCES, bare_len(resource), buffer);
         write_bare(resource, *version, buffer);
@@ -384,7 +405,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::response::Extra;
+    use crate::{
+        response::Extra,
+        session::{Delta, Protocol, StateOfTheWorld},
+    };
 
     fn response(bodies: &[(&str, Body)], nonce: u64) -> Response {
         let resources = bodies.iter().map(|(name, body)| {
@@ -405,10 +429,25 @@ mod tests {
         }
     }
 
-    fn write_nonce(number: u64, bytes: &mut Vec<u8>) {
-        let (nonce, before) = (Nonce::of(number), bytes.len());
-        nonce.write(bytes);
-        assert_eq!(bytes.len(), before + nonce.field_len());
+    /// All parts of a message, each as long as it says.
+    fn encoded<P: Protocol>(response: &Response, control_plane: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut expected = type_version_len();
+        write_type_version(response.version, &mut bytes);
+        assert_eq!(bytes.len(), expected);
+        for entry in &response.resources {
+            expected += P::entry_len(response, &entry.0);
+            P::write_entry(response, entry, &mut bytes);
+            assert_eq!(bytes.len(), expected);
+        }
+        expected += P::rest_len(response, control_plane);
+        P::write_rest(response, control_plane, &mut bytes);
+        assert_eq!(bytes.len(), expected);
+        let nonce = Nonce::of(response.nonce);
+        expected += nonce.field_len();
+        nonce.write(&mut bytes);
+        assert_eq!(bytes.len(), expected);
+        bytes
     }
 
     fn bodies() -> Vec<(&'static str, Body)> {
@@ -426,10 +465,7 @@ mod tests {
     fn a_state_of_the_world_response_reads_back_as_it_was_meant() {
         for nonce in [0, 9, 10, u64::MAX] {
             let response = response(&bodies(), nonce);
-            let mut bytes = Vec::new();
-            write_state_of_the_world(&response, "cp", &mut bytes);
-            assert_eq!(bytes.len(), state_of_the_world_len(&response, "cp"));
-            write_nonce(nonce, &mut bytes);
+            let bytes = encoded::<StateOfTheWorld>(&response, "cp");
             let read = DiscoveryResponse::decode(&bytes[..]).unwrap();
             assert_eq!(read.version_info, response.version.to_string());
             assert_eq!(read.type_url, ResourceType::CLUSTER.url());
@@ -446,10 +482,7 @@ mod tests {
     #[test]
     fn a_delta_response_reads_back_as_it_was_meant() {
         let response = response(&bodies(), 12);
-        let mut bytes = Vec::new();
-        write_delta(&response, "", &mut bytes);
-        assert_eq!(bytes.len(), delta_len(&response, ""));
-        write_nonce(12, &mut bytes);
+        let bytes = encoded::<Delta>(&response, "");
         let read = DeltaDiscoveryResponse::decode(&bytes[..]).unwrap();
         assert_eq!(read.system_version_info, response.version.to_string());
         assert_eq!(read.nonce, "00000012");
@@ -484,9 +517,7 @@ mod tests {
     fn what_few_state_of_the_world_responses_say_reads_back_as_it_was_meant() {
         for wraps in [true, false] {
             let response = with_extra(wraps);
-            let mut bytes = Vec::new();
-            write_state_of_the_world(&response, "cp", &mut bytes);
-            assert_eq!(bytes.len(), state_of_the_world_len(&response, "cp"));
+            let bytes = encoded::<StateOfTheWorld>(&response, "cp");
             let read = DiscoveryResponse::decode(&bytes[..]).unwrap();
             assert_eq!(read.resources.len(), 6);
             for (index, any) in read.resources.iter().enumerate() {
@@ -520,9 +551,7 @@ mod tests {
     #[test]
     fn what_few_delta_responses_say_reads_back_as_it_was_meant() {
         let response = with_extra(false);
-        let mut bytes = Vec::new();
-        write_delta(&response, "cp", &mut bytes);
-        assert_eq!(bytes.len(), delta_len(&response, "cp"));
+        let bytes = encoded::<Delta>(&response, "cp");
         let read = DeltaDiscoveryResponse::decode(&bytes[..]).unwrap();
         let [a, _, _, heartbeat, _, _, unknown] = &read.resources[..] else {
             panic!("{} resources", read.resources.len());

@@ -4,6 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{Layer, Resource, ResourceType, Version};
 
+/// To look for one name costs as much as to go on by so many members.
+const LOOKUP_COST: usize = 8;
+
 /// Outbound, endpoints, inbound and own.
 pub const LAYERS_MAX: usize = 4;
 
@@ -62,6 +65,32 @@ impl Snapshot {
         self.layers
             .iter()
             .find_map(|layer| layer.of_type(resource_type).member(name))
+    }
+
+    /// The members with these names, which are in order, each in its place. For many names this is far cheaper than to look for each.
+    pub fn members_named<'s, 'n>(
+        &'s self,
+        resource_type: ResourceType,
+        names: impl ExactSizeIterator<Item = &'n str> + Clone,
+    ) -> Vec<Option<&'s Resource>> {
+        let mut found = vec![None; names.len()];
+        for layer in self.layers.iter() {
+            let set = layer.of_type(resource_type);
+            let missing = found
+                .iter_mut()
+                .zip(names.clone())
+                .filter(|(slot, _)| slot.is_none());
+            if set.len() > LOOKUP_COST * names.len() {
+                missing.for_each(|(slot, name)| *slot = set.member(name));
+                continue;
+            }
+            let mut members = set.iter().peekable();
+            for (slot, name) in missing {
+                while members.next_if(|member| **member.name() < *name).is_some() {}
+                *slot = members.next_if(|member| **member.name() == *name);
+            }
+        }
+        found
     }
 
     /// Whether some resource of the type has an alias.

@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    vec,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use super::Encoded;
 pub(crate) struct ResponseBody<S> {
     responses: S,
     /// The rest of the last response.
-    rest: Option<Bytes>,
+    rest: vec::IntoIter<Bytes>,
     has_ended: bool,
 }
 
@@ -25,7 +26,7 @@ impl<S> ResponseBody<S> {
     pub(crate) fn new(responses: S) -> Self {
         Self {
             responses,
-            rest: None,
+            rest: Vec::new().into_iter(),
             has_ended: false,
         }
     }
@@ -42,17 +43,19 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(rest) = self.rest.take() {
-            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        if let Some(piece) = self.rest.next() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
+        // Not kept while the stream is silent.
+        self.rest = Vec::new().into_iter();
         if self.has_ended {
             return Poll::Ready(None);
         }
         let status = match ready!(Pin::new(&mut self.responses).poll_next(context)) {
             Some(Ok(encoded)) => {
-                let Encoded { head, rest } = encoded;
-                self.rest = rest;
-                return Poll::Ready(Some(Ok(Frame::data(head))));
+                self.rest = encoded.pieces.into_iter();
+                let first = self.rest.next().unwrap_or_default();
+                return Poll::Ready(Some(Ok(Frame::data(first))));
             }
             Some(Err(status)) => status,
             None => Status::ok(""),

@@ -116,13 +116,9 @@ impl Protocol for Delta {
             return None;
         }
         let resource_type = track.resource_type;
-        let versioned = |resource: &Resource| {
-            let version = context.wire_version(resource_type, resource);
-            (resource.clone(), version)
-        };
         Some(Draft {
             version: context.stage.snapshot.type_version(resource_type),
-            resources: work.upserts.iter().map(versioned).collect(),
+            resources: context.versioned(resource_type, &work.upserts),
             removed: work.removed.clone(),
             extra: (!work.unknown.is_empty()).then(|| {
                 Box::new(Extra {
@@ -145,11 +141,19 @@ impl Protocol for Delta {
         (is_opening || !interest.subscribe.is_empty()).then_some(names)
     }
 
-    fn body_len(response: &Response, control_plane: &str) -> usize {
-        wire::delta_len(response, control_plane)
+    fn entry_len(response: &Response, resource: &Resource) -> usize {
+        wire::delta_entry_len(response, resource)
     }
 
-    fn write_body(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
-        wire::write_delta(response, control_plane, buffer);
+    fn write_entry(response: &Response, entry: &(Resource, Version), buffer: &mut impl BufMut) {
+        wire::write_delta_entry(response, entry, buffer);
+    }
+
+    fn rest_len(response: &Response, control_plane: &str) -> usize {
+        wire::delta_rest_len(response, control_plane)
+    }
+
+    fn write_rest(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
+        wire::write_delta_rest(response, control_plane, buffer);
     }
 }

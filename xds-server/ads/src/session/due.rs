@@ -31,6 +31,15 @@ impl Track {
         if self.is_all_held(&held, &stage.snapshot) {
             return Work::default();
         }
+        if sent_before.is_none()
+            && owed == Owed::All
+            && let Some(all) = self.all_at_once(&held, &stage.snapshot)
+        {
+            work.introduces = !all.is_empty();
+            work.upserts = all;
+            work.owed = owed;
+            return work;
+        }
         let mut held = match held {
             Held::Each(versions) => versions,
             Held::Nothing | Held::AllAt(_) => BTreeMap::new(),
@@ -67,6 +76,43 @@ impl Track {
         work.before = sent_before;
         work.owed = owed;
         work
+    }
+
+    /// All that a client gets which holds nothing, in order of names; none where some of it has to be looked at more closely. This is what
+    /// a fleet that starts costs: it goes through names and resources side by side, and looks for none.
+    fn all_at_once(&self, held: &Held, snapshot: &Snapshot) -> Option<Vec<Resource>> {
+        let resource_type = self.resource_type;
+        let holds_nothing = match held {
+            Held::Nothing | Held::AllAt(_) => true,
+            Held::Each(versions) => versions.is_empty(),
+        };
+        let is_plain = holds_nothing
+            && !self.has_rare()
+            && self.lingering.is_empty()
+            && !resource_type.has_namespaces()
+            && !snapshot.has_aliases(resource_type);
+        if !is_plain {
+            return None;
+        }
+        let names = self.subscription.names();
+        if self.subscription.has_wildcard() {
+            if !names.is_empty() {
+                return None;
+            }
+            let mut all: Vec<Resource> = snapshot.members(resource_type).cloned().collect();
+            // Stable: the earlier layer wins, as in `Snapshot::get`. Each layer is in order already, so this costs little.
+            all.sort_by(|one, other| one.name().cmp(other.name()));
+            all.dedup_by(|later, earlier| later.name() == earlier.name());
+            return Some(all);
+        }
+        if names
+            .iter()
+            .any(|name| self.subscription.prefix_of(name).is_some())
+        {
+            return None;
+        }
+        let found = snapshot.members_named(resource_type, names.texts());
+        found.into_iter().map(Option::<&Resource>::cloned).collect()
     }
 
     /// A resource as it is now. Who asks for the endpoints of a cluster that it was sent, and that is gone meanwhile, gets those that

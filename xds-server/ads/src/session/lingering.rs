@@ -64,6 +64,10 @@ impl Lingering {
         self.0.retain(|name, _| keeps(name));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

@@ -114,11 +114,18 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// The answer to a request for a type that nobody serves, if there is one.
     fn deny(interest: Self::Interest, nonce: &str) -> Option<Vec<Arc<str>>>;
 
-    /// Length of [`Self::write_body`].
-    fn body_len(response: &Response, control_plane: &str) -> usize;
+    /// Length of [`Self::write_entry`].
+    fn entry_len(response: &Response, resource: &Resource) -> usize;
 
-    /// Encodes the response but for its nonce, which comes last: so this is the same for every stream that is told the same.
-    fn write_body(response: &Response, control_plane: &str, buffer: &mut impl BufMut);
+    /// Encodes one of the resources of a response: a function of the type, of the resource, of its version on the wire and, where
+    /// resources have a time to live, of the version of the response.
+    fn write_entry(response: &Response, entry: &(Resource, Version), buffer: &mut impl BufMut);
+
+    /// Length of [`Self::write_rest`].
+    fn rest_len(response: &Response, control_plane: &str) -> usize;
+
+    /// Encodes what follows the resources, but for the nonce, which comes last.
+    fn write_rest(response: &Response, control_plane: &str, buffer: &mut impl BufMut);
 }
 
 /// Whether a request is the first of its type on the stream.

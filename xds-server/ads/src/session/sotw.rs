@@ -130,12 +130,24 @@ impl Protocol for StateOfTheWorld {
         None
     }
 
-    fn body_len(response: &Response, control_plane: &str) -> usize {
-        wire::state_of_the_world_len(response, control_plane)
+    fn entry_len(response: &Response, resource: &Resource) -> usize {
+        wire::state_of_the_world_entry_len(response, resource)
     }
 
-    fn write_body(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
-        wire::write_state_of_the_world(response, control_plane, buffer);
+    fn write_entry(
+        response: &Response,
+        (resource, _): &(Resource, Version),
+        buffer: &mut impl BufMut,
+    ) {
+        wire::write_state_of_the_world_entry(response, resource, buffer);
+    }
+
+    fn rest_len(response: &Response, control_plane: &str) -> usize {
+        wire::state_of_the_world_rest_len(response, control_plane)
+    }
+
+    fn write_rest(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
+        wire::write_state_of_the_world_rest(response, control_plane, buffer);
     }
 }
 

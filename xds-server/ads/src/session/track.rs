@@ -112,6 +112,10 @@ impl Track {
         self.rare.as_deref_mut()
     }
 
+    pub(crate) fn has_rare(&self) -> bool {
+        self.rare.is_some()
+    }
+
     pub(crate) fn heartbeat(&self) -> Option<Heartbeat> {
         self.rare.as_ref()?.heartbeat
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
+use bowline_snapshot::{Parent, Resource, ResourceType, Snapshot, Version};
 
 use super::{client::Client, protocol::Variant, stage::Stage, track::Owed};
 
@@ -64,12 +64,46 @@ pub(crate) struct Work {
     pub(crate) owed: Owed,
 }
 
+/// From so many names on it is cheaper to go through all resources beside them than to look for each.
+const MANY: usize = 16;
+
 /// What framing, version and lengths add to an entry of a response, at most.
 const ENTRY_BYTES: usize = 64;
 
 impl Context<'_> {
-    /// The version of a resource on the wire: with the parent that the client was sent, not with one that is still to come. A client
-    /// that reconnects then tells which of them its resource followed.
+    /// Resources, each with its version on the wire: with the parent that the client was sent, not with one that is still to come. A
+    /// client that reconnects then tells which of them its resource followed.
+    pub(crate) fn versioned(
+        &self,
+        resource_type: ResourceType,
+        resources: &[Resource],
+    ) -> Vec<(Resource, Version)> {
+        let one_by_one = |resource: &Resource| {
+            let version = self.wire_version(resource_type, resource);
+            (resource.clone(), version)
+        };
+        let parent = match resource_type.spec().parent {
+            Some(Parent::SameName(_)) => resource_type.parent(),
+            Some(Parent::Namespace(_)) | None => None,
+        };
+        let Some(parent) = parent.filter(|_| resources.len() >= MANY) else {
+            return resources.iter().map(one_by_one).collect();
+        };
+        let names = resources.iter().map(|resource| &**resource.name());
+        let parents = self.parents.members_named(parent, names);
+        let pairs = resources.iter().zip(parents);
+        pairs
+            .map(|(resource, parent)| match parent {
+                Some(parent) => {
+                    let version = resource.version().combined_with(parent.version());
+                    (resource.clone(), version)
+                }
+                None => one_by_one(resource),
+            })
+            .collect()
+    }
+
+    /// The version of one resource on the wire.
     pub(crate) fn wire_version(&self, resource_type: ResourceType, resource: &Resource) -> Version {
         self.parents.wire_version(resource_type, resource)
     }
