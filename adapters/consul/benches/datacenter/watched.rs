@@ -1,0 +1,158 @@
+//! The adapter at work.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bowline_consul::{Consul, ConsulSettings};
+use bowline_harness::consul::{Health, RealConsul};
+use bowline_mesh::{Change, RegistryEvent, RegistryPart, RegistrySettings};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Latencies, load};
+
+/// How long loading may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a change may take.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+/// Linux counts processor time in hundredths of a second.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+pub(crate) struct Watched {
+    started: Instant,
+    events: mpsc::Receiver<RegistryEvent>,
+    parts: watch::Receiver<Vec<RegistryPart>>,
+    shutdown: CancellationToken,
+    task: JoinSet<()>,
+}
+
+impl Watched {
+    pub(crate) fn start(consul: ConsulSettings) -> Self {
+        let settings = RegistrySettings::new(
+            "dc1".parse().expect("it is a name"),
+            "mesh.example".parse().expect("it is a trust domain"),
+            "cluster.local".parse().expect("it is a domain"),
+            "default".parse().expect("it is a namespace"),
+        );
+        let (parts_sender, parts) = watch::channel(Vec::new());
+        let (sender, events) = mpsc::channel(64);
+        let shutdown = CancellationToken::new();
+        let consul = Consul {
+            settings,
+            consul,
+            last_good: Vec::new(),
+            parts: parts_sender,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(consul.run(sender, shutdown.clone()));
+        Self {
+            started: Instant::now(),
+            events,
+            parts,
+            shutdown,
+            task,
+        }
+    }
+
+    /// How long it took until everything was told.
+    pub(crate) async fn until_loaded(&mut self, size: load::Size) -> Result<Duration> {
+        let told = async {
+            loop {
+                let event = self.events.recv().await.context("the adapter has ended")?;
+                match event.change {
+                    Change::Replace(objects) if objects.len() >= size.instances() => {
+                        return Ok(self.started.elapsed());
+                    }
+                    Change::Replace(objects) => bail!("only {} objects", objects.len()),
+                    Change::Failing { error } => bail!("it fails: {error}"),
+                    Change::Update { .. } => {}
+                }
+            }
+        };
+        timeout(PATIENCE, told).await?
+    }
+
+    /// How it watches.
+    pub(crate) fn mode(&self) -> String {
+        let parts = self.parts.borrow();
+        parts
+            .first()
+            .map_or_else(String::new, |part| part.mode.to_string())
+    }
+
+    /// Which part of a core it takes for a while.
+    pub(crate) async fn cost_of(&mut self, time: Duration) -> Result<f64> {
+        let (began, before) = (Instant::now(), processor_seconds()?);
+        let end = tokio::time::Instant::now() + time;
+        while let Ok(event) = tokio::time::timeout_at(end, self.events.recv()).await {
+            event.context("the adapter has ended")?;
+        }
+        Ok((processor_seconds()? - before) / began.elapsed().as_secs_f64())
+    }
+
+    /// How late changes of one service are, from the moment at which Consul is told.
+    pub(crate) async fn latencies(
+        &mut self,
+        server: &RealConsul,
+        changes: usize,
+    ) -> Result<Latencies> {
+        let mut latencies = Vec::new();
+        for number in 0..changes {
+            let health = match number % 2 {
+                0 => Health::Critical,
+                _ => Health::Passing,
+            };
+            self.cost_of(Duration::from_millis(300)).await?;
+            let began = Instant::now();
+            let probe = load::probe();
+            let (written, seen) = tokio::join!(
+                server.health(&probe, health, ""),
+                timeout(CHANGE_PATIENCE, self.until_changed(probe.service())),
+            );
+            written?;
+            latencies.push(seen??.duration_since(began));
+        }
+        latencies.sort_unstable();
+        let at = |place: usize| latencies.get(place).copied().unwrap_or_default();
+        Ok(Latencies {
+            median: at(changes / 2),
+            last: at(changes - 1),
+        })
+    }
+
+    async fn until_changed(&mut self, service: &str) -> Result<Instant> {
+        loop {
+            let event = self.events.recv().await.context("the adapter has ended")?;
+            if let Change::Update { upserts, .. } = event.change
+                && upserts
+                    .iter()
+                    .any(|object| object.key().to_string().contains(&format!("{service}-0")))
+            {
+                return Ok(Instant::now());
+            }
+        }
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        self.events.close();
+        self.task.join_next().await;
+    }
+}
+
+fn processor_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The program's name, which stands before them, may have blanks in it.
+    let (_, fields) = stat.rsplit_once(')').context("no name in it")?;
+    let ticks: Result<Vec<f64>, _> = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse)
+        .collect();
+    Ok(ticks?.iter().sum::<f64>() / TICKS_PER_SECOND)
+}
