@@ -21,7 +21,10 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// All files that are, or would be, committed.
+/// What fuzzers have found is no text that somebody has written.
+const CORPUS: &str = "/fuzz/corpus/";
+
+/// All files that are, or would be, committed; without the corpora of fuzzers.
 pub(crate) fn files() -> Files {
     let listing = run(
         "git",
@@ -36,6 +39,7 @@ pub(crate) fn files() -> Files {
     let listing = String::from_utf8(listing).expect("paths are UTF-8");
     listing
         .split_terminator('\0')
+        .filter(|path| !path.contains(CORPUS))
         // A file that was deleted but whose deletion is not committed is still listed.
         .filter_map(|path| Some((path.to_owned(), fs::read(root().join(path)).ok()?)))
         .collect()

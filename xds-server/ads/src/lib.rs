@@ -12,6 +12,8 @@
 
 mod admission;
 mod fleet;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod grpc;
 mod method;
 mod names;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_snapshot::{Resource, Snapshot, Version};
+use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 
 use super::{
     Session,
@@ -22,6 +22,15 @@ pub(crate) struct Heartbeat {
     pub(crate) at: Instant,
     /// Of the last response: clients of the state of the world compare it.
     pub(crate) version: Version,
+}
+
+/// What a heartbeat speaks of.
+struct Due {
+    /// Of what was sent last.
+    generation: u64,
+    version: Version,
+    /// Each with its version on the wire.
+    resources: Vec<(Resource, Version)>,
 }
 
 impl Track {
@@ -43,19 +52,16 @@ impl Track {
         *heartbeat = Some(Heartbeat { at, version });
     }
 
-    pub(crate) fn is_heartbeat_due(&self, now: Instant) -> bool {
+    fn is_heartbeat_due(&self, now: Instant) -> bool {
         self.heartbeat()
             .is_some_and(|heartbeat| heartbeat.at <= now)
     }
 
-    /// The resources to speak of, with their versions on the wire, and the version of all; the next heartbeat is planned.
-    pub(crate) fn take_heartbeat(
-        &mut self,
-        parents: &Snapshot,
-        now: Instant,
-    ) -> Option<(Version, Vec<(Resource, Version)>)> {
-        let due = self.rare_if_any()?.heartbeat.take()?;
+    /// The resources to speak of. The next heartbeat is planned, if there has to be one.
+    fn take_heartbeat(&mut self, parents: Option<&Snapshot>, now: Instant) -> Option<Due> {
+        let heartbeat = self.rare_if_any()?.heartbeat.take()?;
         let snapshot = self.sent.as_ref()?.snapshot.clone();
+        let parents = parents.unwrap_or(&snapshot);
         let is_owed = |name: &str| match &self.owed {
             Owed::All => true,
             Owed::Names(owed) => owed.contains(name),
@@ -77,9 +83,13 @@ impl Track {
         }
         if shortest < Duration::MAX {
             let at = now + interval(shortest, now);
-            self.rare().heartbeat = Some(Heartbeat { at, ..due });
+            self.rare().heartbeat = Some(Heartbeat { at, ..heartbeat });
         }
-        (!resources.is_empty()).then_some((due.version, resources))
+        (!resources.is_empty()).then(|| Due {
+            generation: snapshot.generation(),
+            version: heartbeat.version,
+            resources,
+        })
     }
 }
 
@@ -87,14 +97,27 @@ impl<P: Protocol> Session<P> {
     /// Tells the client what it may keep for longer. Its acknowledgement says nothing new, so nothing waits for it, and it waits for no
     /// other.
     pub(super) fn heartbeat(&mut self, now: Instant) -> Option<Response> {
-        let due = |track: &&Track| track.is_heartbeat_due(now);
-        let resource_type = self.tracks.values().find(due)?.resource_type;
+        loop {
+            let due = |track: &&Track| track.is_heartbeat_due(now);
+            let resource_type = self.tracks.values().find(due)?.resource_type;
+            let heartbeat = self.heartbeat_of(resource_type, now);
+            if heartbeat.is_some() {
+                return heartbeat;
+            }
+        }
+    }
+
+    /// Takes the heartbeat of one type, which is due.
+    fn heartbeat_of(&mut self, resource_type: ResourceType, now: Instant) -> Option<Response> {
         let parents = self
             .parents(resource_type)
             .map(|stage| stage.snapshot.clone());
         let track = self.tracks.get_mut(&resource_type)?;
-        let sent = track.sent.as_ref()?.snapshot.clone();
-        let (version, heartbeats) = track.take_heartbeat(parents.as_ref().unwrap_or(&sent), now)?;
+        let Due {
+            generation,
+            version,
+            resources: heartbeats,
+        } = track.take_heartbeat(parents.as_ref(), now)?;
         if !P::can_split(resource_type) {
             // What is absent from the response would be deleted: it has to be everything.
             track.must_answer = true;
@@ -119,7 +142,7 @@ impl<P: Protocol> Session<P> {
             })),
             quarantined: track.quarantined().cloned().collect(),
             nonce,
-            generation: sent.generation(),
+            generation,
         })
     }
 }
