@@ -4,6 +4,9 @@
 //! address, the name and the namespace. Any other id is the name of a sidecar with explicit listeners. Metadata goes before the id: the
 //! entries are those of [`NodeMetadata`] (`proto/bowline/node/v1/node.proto`), which `bowline bootstrap` writes. The identity in it is
 //! only believed as far as [`bowline_identity::Claimed`] goes.
+//!
+//! A client whose user agent is a gRPC library, whose id begins with `grpc~`, or whose metadata has `GENERATOR: grpc` as Istio's agents
+//! write it, is an application without a proxy.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -71,6 +74,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         bowline_capture,
         gateway,
         identity,
+        generator,
     } = match &node.metadata {
         Some(entries) => metadata::from_struct(entries).map_err(|error| {
             invalid(
@@ -89,6 +93,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         .map_err(|error| invalid("namespace", namespace, format!("{error}")))?;
     let name: Arc<str> = given(&name).unwrap_or(parts.name).into();
     let role = match (given(&gateway), parts.is_gateway) {
+        _ if parts.is_grpc || is_grpc(node, &generator) => Role::Grpc,
         (Some(gateway), _) => {
             Role::Gateway(gateway_name(gateway, &namespace).ok_or_else(|| {
                 invalid(
@@ -210,7 +215,7 @@ fn check(
         .map(|(namespace, _)| namespace);
     let namespaces = match &proxy.role {
         Role::Gateway(gateway) => [&proxy.namespace, &gateway.namespace],
-        Role::Sidecar(_) => [&proxy.namespace, &proxy.namespace],
+        Role::Sidecar(_) | Role::Grpc => [&proxy.namespace, &proxy.namespace],
     };
     if let Some(other) = namespaces
         .into_iter()
@@ -236,6 +241,13 @@ fn check(
     Ok(())
 }
 
+/// gRPC libraries name themselves `gRPC Go`, `gRPC C-core Linux` and so on.
+fn is_grpc(node: &Node, generator: &str) -> bool {
+    let start = node.user_agent_name.get(..4);
+    start.is_some_and(|start| start.eq_ignore_ascii_case("grpc"))
+        || generator == "grpc"
+}
+
 fn gateway_name(text: &str, namespace: &Namespace) -> Option<GatewayName> {
     let (namespace, name) = match text.split_once('/') {
         Some((of, name)) => (of.parse().ok()?, name),
@@ -251,6 +263,7 @@ fn gateway_name(text: &str, namespace: &Namespace) -> Option<GatewayName> {
 struct IdParts<'n> {
     is_known_form: bool,
     is_gateway: bool,
+    is_grpc: bool,
     address: Option<IpAddr>,
     name: &'n str,
     namespace: Option<&'n str>,
@@ -260,7 +273,12 @@ impl<'n> IdParts<'n> {
     fn of(id: &'n str) -> Self {
         let mut parts = id.split('~');
         let known = (parts.next(), parts.next(), parts.next(), parts.next());
-        if let (Some(kind @ ("sidecar" | "router")), Some(address), Some(workload), Some(_)) = known
+        if let (
+            Some(kind @ ("sidecar" | "router" | "grpc")),
+            Some(address),
+            Some(workload),
+            Some(_),
+        ) = known
         {
             let (name, namespace) = match workload.rsplit_once('.') {
                 Some((name, namespace)) => (name, Some(namespace)),
@@ -269,6 +287,7 @@ impl<'n> IdParts<'n> {
             return Self {
                 is_known_form: true,
                 is_gateway: kind == "router",
+                is_grpc: kind == "grpc",
                 address: address.parse().ok(),
                 name,
                 namespace,
@@ -277,6 +296,7 @@ impl<'n> IdParts<'n> {
         Self {
             is_known_form: false,
             is_gateway: false,
+            is_grpc: false,
             address: None,
             name: id,
             namespace: None,

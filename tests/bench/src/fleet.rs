@@ -8,7 +8,7 @@ use std::{
 
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
-    Address, Backend, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
+    Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
     IpFamilies, Labels, Locality, MeshSettings, MeshStore, NamedMatch, Namespace, Network, Object,
     OutboundMode, PathMatch, Protocol, Proxy, RegistryEvent, RegistryId, RegistrySettings, Rewrite,
@@ -239,6 +239,7 @@ impl Fleet {
             network: Network::default(),
             locality: zone(index),
             families: IpFamilies::V4,
+            balancer: Balancer::Proxy,
         }
     }
 

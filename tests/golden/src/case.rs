@@ -75,6 +75,8 @@ pub enum ProxyKind {
     Transparent,
     /// A gateway.
     Gateway,
+    /// An application with gRPC's own xDS.
+    Grpc,
 }
 
 fn pass_through() -> OutboundMode {
@@ -121,6 +123,11 @@ impl Case {
 }
 
 impl ProxyCase {
+    /// Whether it is no Envoy, but an application with gRPC's own xDS.
+    pub fn is_grpc(&self) -> bool {
+        matches!(self.kind, ProxyKind::Grpc)
+    }
+
     /// The proxy, as it would connect.
     pub fn proxy(&self) -> Proxy {
         let name: std::sync::Arc<str> = self.name.as_str().into();
@@ -128,6 +135,7 @@ impl ProxyCase {
             id: self.golden.as_str().into(),
             role: match self.kind {
                 ProxyKind::Explicit => Role::Sidecar(Capture::Explicit),
+                ProxyKind::Grpc => Role::Grpc,
                 ProxyKind::Transparent => Role::Sidecar(Capture::Transparent),
                 ProxyKind::Gateway => Role::Gateway(GatewayName {
                     namespace: self.namespace.clone(),

@@ -36,6 +36,8 @@ pub enum Role {
     Sidecar(Capture),
     /// It takes requests from outside.
     Gateway(GatewayName),
+    /// An application whose gRPC library speaks xDS itself, with no proxy beside it.
+    Grpc,
 }
 
 impl fmt::Display for Role {
@@ -44,6 +46,26 @@ impl fmt::Display for Role {
             Self::Sidecar(Capture::Explicit) => f.write_str("sidecar"),
             Self::Sidecar(Capture::Transparent) => f.write_str("sidecar, transparent"),
             Self::Gateway(name) => write!(f, "gateway {name}"),
+            Self::Grpc => f.write_str("grpc"),
+        }
+    }
+}
+
+/// Who picks an endpoint for a request: each kind understands other things about endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Balancer {
+    /// A proxy.
+    Proxy,
+    /// An application's gRPC library.
+    Grpc,
+}
+
+impl Balancer {
+    /// Who it is for proxies of a role.
+    pub fn of(role: &Role) -> Self {
+        match role {
+            Role::Sidecar(_) | Role::Gateway(_) => Self::Proxy,
+            Role::Grpc => Self::Grpc,
         }
     }
 }
@@ -104,7 +126,7 @@ impl Proxy {
     /// Of several registries the first in the configuration wins.
     pub fn workload<'m>(&self, mesh: &'m Mesh) -> Option<(&'m ObjectKey, &'m Arc<Workload>)> {
         match self.role {
-            Role::Sidecar(_) => mesh
+            Role::Sidecar(_) | Role::Grpc => mesh
                 .workload_named(&self.namespace, &self.name)
                 .or_else(|| {
                     self.addresses

@@ -142,6 +142,28 @@ fn a_node_says_what_it_is_by_its_id_and_its_metadata() {
 }
 
 #[test]
+fn an_application_with_grpcs_own_xds_is_told_by_its_library_its_id_or_its_metadata() {
+    let agent = |id: &str, user_agent: &str, metadata: Entries<'_>| {
+        let node = Node {
+            user_agent_name: user_agent.to_owned(),
+            ..node(id, metadata)
+        };
+        proxy(&node, None, &mesh()).unwrap()
+    };
+    let placed = [("NAMESPACE", "shop"), ("NAME", "vm-1")];
+    for application in [
+        agent("any-name", "gRPC C-core Linux", &placed),
+        agent("any-name", "grpc-go", &placed),
+        agent("grpc~10.0.0.1~vm-1.shop~x", "", &[]),
+        agent("sidecar~10.0.0.1~vm-1.shop~x", "", &[("GENERATOR", "grpc")]),
+    ] {
+        assert_eq!(application.role, Role::Grpc, "{application:?}");
+        assert!(application.workload(&mesh()).is_some());
+    }
+    assert_ne!(agent("any-name", "envoy", &placed).role, Role::Grpc);
+}
+
+#[test]
 fn a_node_that_is_not_understood_is_told_why() {
     let cases: [(&str, Entries<'_>, &str); 6] = [
         ("", &[], "no id"),

@@ -229,8 +229,8 @@ impl OutboundAssembly {
     fn capture(&self) -> Capture {
         match self.key.role {
             Role::Sidecar(capture) => capture,
-            // A gateway has no outbound assembly; explicit listeners take nothing away from anybody.
-            Role::Gateway(_) => Capture::Explicit,
+            // These have no assembly of this kind; explicit listeners take nothing away from anybody.
+            Role::Gateway(_) | Role::Grpc => Capture::Explicit,
         }
     }
 

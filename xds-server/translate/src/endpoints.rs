@@ -1,13 +1,15 @@
 //! ClusterLoadAssignments: where a service is served, and in which order of preference.
 
+mod grpc;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use bowline_mesh::{
-    Address, Balancing, Code, Endpoint, EndpointGroups, Health, IpFamilies, Locality, MergedPort,
-    MergedService, Network, Problem, RegistryId,
+    Address, Balancer, Balancing, Code, Endpoint, EndpointGroups, Health, IpFamilies, Locality,
+    MergedPort, MergedService, Network, Problem, RegistryId,
     view::{EndpointsView, ServiceView},
 };
 use bowline_proto::envoy::config::{
@@ -30,11 +32,13 @@ pub fn endpoints(view: &EndpointsView) -> Translated<Vec<Resource>> {
         network,
         locality,
         families,
+        balancer,
     } = view;
     let reach = Reach {
         network: Some(network),
         families: *families,
         names: Names::AreLeftOut,
+        balancer: *balancer,
     };
     let mut problems = Vec::new();
     let origins = origins(service);
@@ -100,6 +104,7 @@ pub(crate) fn inline(
         network: None,
         families: view.families,
         names: Names::AreResolved,
+        balancer: Balancer::Proxy,
     };
     assignment(service, port, groups, reach, None, problems)
 }
@@ -111,6 +116,7 @@ struct Reach<'a> {
     network: Option<&'a Network>,
     families: IpFamilies,
     names: Names,
+    balancer: Balancer,
 }
 
 /// Whether the cluster resolves DNS names. Such a cluster cannot have unix sockets, and the other cannot have names.
@@ -173,7 +179,10 @@ fn assignment(
     }));
     ClusterLoadAssignment {
         cluster_name: name::outbound_cluster(port.port.number, &service.hostname),
-        endpoints: localities(by_locality),
+        endpoints: match reach.balancer {
+            Balancer::Proxy => localities(by_locality),
+            Balancer::Grpc => grpc::localities(by_locality),
+        },
         ..ClusterLoadAssignment::default()
     }
 }
@@ -214,6 +223,11 @@ fn reachable(endpoint: &Endpoint, reach: Reach<'_>) -> Reachable {
     match (&endpoint.address, reach.names) {
         (Address::Ip(address), _) if reach.families.reach(*address) => Reachable::Yes,
         (Address::Ip(_), _) | (Address::Dns(_), Names::AreLeftOut) => Reachable::No,
+        (Address::Unix(path), Names::AreLeftOut) if reach.balancer == Balancer::Grpc => {
+            Reachable::NotFromHere(format!(
+                "are at the socket {path}, which gRPC clients without a proxy do not take"
+            ))
+        }
         (Address::Dns(_), Names::AreResolved) | (Address::Unix(_), Names::AreLeftOut) => {
             Reachable::Yes
         }
@@ -246,18 +260,20 @@ fn preference(balancing: Balancing, caller: Option<&Locality>, endpoint: &Locali
     }
 }
 
+/// By what weights are divided so that they fit: their sums must have 32 bits, and half of that leaves room for what rounding up adds.
+fn divisor<'a>(placed: impl Iterator<Item = &'a Placed<'a>>) -> u64 {
+    let total: u64 = placed.map(|placed| u64::from(placed.endpoint.weight)).sum();
+    total / (u64::from(u32::MAX) / 2) + 1
+}
+
+fn scaled(weight: u32, divisor: u64) -> u32 {
+    u32::try_from(u64::from(weight).div_ceil(divisor)).unwrap_or(u32::MAX)
+}
+
 fn localities(
     by_locality: BTreeMap<(u32, &Locality), Vec<Placed<'_>>>,
 ) -> Vec<LocalityLbEndpoints> {
-    let total: u64 = by_locality
-        .values()
-        .flatten()
-        .map(|placed| u64::from(placed.endpoint.weight))
-        .sum();
-    // Sums of weights must fit into 32 bits; half of them leaves room for what rounding up adds.
-    let divisor = total / (u64::from(u32::MAX) / 2) + 1;
-    let scaled =
-        |weight: u32| u32::try_from(u64::from(weight).div_ceil(divisor)).unwrap_or(u32::MAX);
+    let divisor = divisor(by_locality.values().flatten());
     // Envoy refuses priorities with gaps.
     let ranks: BTreeSet<u32> = by_locality.keys().map(|(rank, _)| *rank).collect();
     let priorities: BTreeMap<u32, u32> = ranks.into_iter().zip(0..).collect();
@@ -274,13 +290,13 @@ fn localities(
             load_balancing_weight: Some(
                 placed
                     .iter()
-                    .map(|placed| scaled(placed.endpoint.weight))
+                    .map(|placed| scaled(placed.endpoint.weight, divisor))
                     .sum(),
             ),
             lb_endpoints: placed
                 .into_iter()
                 .map(|Placed { endpoint, port }| {
-                    lb_endpoint(endpoint, port, scaled(endpoint.weight))
+                    lb_endpoint(endpoint, port, scaled(endpoint.weight, divisor))
                 })
                 .collect(),
             ..LocalityLbEndpoints::default()

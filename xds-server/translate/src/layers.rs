@@ -7,6 +7,7 @@
 //! What is built twice from equal views is built once and shared, whichever layers it goes into.
 
 mod endpoint_layers;
+mod grpc_layers;
 mod structure_layers;
 
 pub use endpoint_layers::{EndpointLayers, EndpointsUpdate};

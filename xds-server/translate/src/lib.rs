@@ -5,6 +5,7 @@
 //!                         (one a service) ├─► OutboundAssembly ──► Layer (a sidecar's outbound)
 //! EndpointsView ──endpoints──► ClusterLoadAssignments
 //! InboundView ──inbound──► Layer          GatewayView ──gateway──► Layer
+//! ServiceView ──grpc──► GrpcParts ──► GrpcAssembly ──► Layer (outbound, of gRPC clients without a proxy)
 //! ```
 //!
 //! Pure functions: the same view makes the same bytes, on every replica and after every restart. What cannot be expressed becomes
@@ -18,6 +19,7 @@ pub mod name;
 mod assembly;
 mod endpoints;
 mod gateway;
+mod grpc;
 mod inbound;
 mod service;
 
@@ -44,6 +46,7 @@ pub use admin_port::ADMIN_PORT;
 pub use assembly::OutboundAssembly;
 pub use endpoints::endpoints;
 pub use gateway::gateway;
+pub use grpc::{GrpcAssembly, GrpcParts, grpc};
 pub use inbound::inbound;
 pub use service::{ServiceParts, service};
 

@@ -143,7 +143,7 @@ pub fn service(view: &ServiceView, capture: Capture) -> Translated<ServiceParts>
 }
 
 /// The names by which callers know a service, its hostname first.
-fn names(view: &ServiceView) -> Vec<(Arc<str>, Rank)> {
+pub(crate) fn names(view: &ServiceView) -> Vec<(Arc<str>, Rank)> {
     let service = &view.service;
     let hostname = service.hostname.as_str();
     let mut names: Vec<(Arc<str>, Rank)> = vec![(hostname.into(), Rank::Own)];
@@ -177,7 +177,11 @@ fn bytes_chain(view: &ServiceView, port: u16) -> FilterChain {
 
 /// The routes of one port: those attached to the service, or everything to its endpoints where none is. A request that no attached
 /// route matches is answered with 404 (Gateway API for mesh, GEP-1324).
-fn http_routes(view: &ServiceView, port: u16, problems: &mut Vec<Problem>) -> Vec<Route> {
+pub(crate) fn http_routes(
+    view: &ServiceView,
+    port: u16,
+    problems: &mut Vec<Problem>,
+) -> Vec<Route> {
     let attached: Vec<_> = view
         .routes
         .iter()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bowline_mesh::{
-    Address, Backend, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
+    Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
     IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object, OutboundMode, PathMatch,
     Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteParent, Service,
@@ -185,6 +185,7 @@ pub(crate) fn endpoints_key(network: &str, locality: &str) -> EndpointsKey {
         network: network.parse().unwrap(),
         locality: locality.parse().unwrap(),
         families: IpFamilies::V4,
+        balancer: Balancer::Proxy,
     }
 }
 

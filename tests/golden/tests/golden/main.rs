@@ -84,6 +84,10 @@ fn a_real_envoy_accepts_every_golden() -> Result<()> {
     for case in cases()? {
         let (mesh, _) = mesh(&case.folder, case.description.outbound)?;
         for proxy in &case.description.proxies {
+            if proxy.is_grpc() {
+                // An Envoy takes one such listener, and never these: gRPC's own clients judge them in tests/e2e.
+                continue;
+            }
             let bootstrap = static_form(&render(&mesh, &proxy.proxy()));
             let path = folder.path().join("bootstrap.json");
             fs::write(&path, serde_json::to_vec(&bootstrap)?)?;

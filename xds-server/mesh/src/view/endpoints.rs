@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::EndpointsKey;
 use crate::{
-    Discovery, EndpointGroups, Hostname, IpFamilies, Locality, MergedService, Mesh, Network,
+    Balancer, Discovery, EndpointGroups, Hostname, IpFamilies, Locality, MergedService, Mesh,
+    Network,
 };
 
 /// The endpoints of one service as proxies with one key see them.
@@ -20,6 +21,8 @@ pub struct EndpointsView {
     pub locality: Option<Locality>,
     /// Which addresses the caller can connect to.
     pub families: IpFamilies,
+    /// Who reads them.
+    pub balancer: Balancer,
 }
 
 impl EndpointsView {
@@ -34,6 +37,7 @@ impl EndpointsView {
             network,
             locality,
             families,
+            balancer,
         } = key;
         Some(Self {
             service: service.clone(),
@@ -44,6 +48,7 @@ impl EndpointsView {
                 .looks_at_locality()
                 .then(|| locality.clone()),
             families: *families,
+            balancer: *balancer,
         })
     }
 }

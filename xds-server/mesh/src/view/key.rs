@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use bowline_identity::SpiffeId;
 
 use crate::{
-    Capture, HostLookup, IpFamilies, Locality, Mesh, Namespace, Network, Proxy, RegistryId, Role,
-    Workload, WorkloadPort,
+    Balancer, Capture, HostLookup, IpFamilies, Locality, Mesh, Namespace, Network, Proxy,
+    RegistryId, Role, Workload, WorkloadPort,
 };
 
 /// What may influence one layer of a proxy's configuration.
@@ -49,6 +49,8 @@ pub struct EndpointsKey {
     pub locality: Locality,
     /// Which addresses it can connect to.
     pub families: IpFamilies,
+    /// Who reads them.
+    pub balancer: Balancer,
 }
 
 /// What influences what a workload itself listens on. Its address is not in it.
@@ -105,6 +107,7 @@ impl ViewKey {
                 network,
                 locality,
                 families,
+                balancer: Balancer::of(&proxy.role),
             }),
         ];
         if let Role::Sidecar(capture) = proxy.role {
@@ -126,7 +129,9 @@ impl ViewKey {
 fn needed_host_lookup(proxy: &Proxy) -> HostLookup {
     match proxy.role {
         Role::Sidecar(Capture::Explicit) => proxy.host_lookup,
-        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) => HostLookup::Available,
+        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) | Role::Grpc => {
+            HostLookup::Available
+        }
     }
 }
 
@@ -134,7 +139,9 @@ fn needed_host_lookup(proxy: &Proxy) -> HostLookup {
 fn taken_ports(proxy: &Proxy, workload: Option<&Workload>, mesh: &Mesh) -> Vec<u16> {
     match proxy.role {
         Role::Sidecar(Capture::Explicit) => {}
-        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) => return Vec::new(),
+        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) | Role::Grpc => {
+            return Vec::new();
+        }
     }
     let ports = workload.into_iter().flat_map(|workload| &workload.ports);
     let own: BTreeSet<u16> = ports
@@ -174,12 +181,17 @@ impl fmt::Display for ViewKey {
                 network,
                 locality,
                 families,
+                balancer,
             }) => {
                 write!(
                     f,
                     "endpoints/{network}/{}/{}/{}/{families:?}",
                     locality.region, locality.zone, locality.subzone
-                )
+                )?;
+                match balancer {
+                    Balancer::Proxy => Ok(()),
+                    Balancer::Grpc => f.write_str("/grpc"),
+                }
             }
             Self::Inbound(InboundKey {
                 capture,

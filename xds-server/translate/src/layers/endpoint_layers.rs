@@ -79,8 +79,7 @@ impl EndpointLayers {
     /// Builds the layer of a key from nothing, or from that of a key which differs in locality only. For another thread: it may
     /// take long where there are many services.
     pub fn build(mesh: &Mesh, key: &EndpointsKey, like: Option<(&EndpointsKey, &Layer)>) -> Layer {
-        let like = like
-            .filter(|(other, _)| other.network == key.network && other.families == key.families);
+        let like = like.filter(|(other, _)| differ_by_locality_only(other, key));
         let mut layer = like.map(|(_, layer)| layer.clone()).unwrap_or_default();
         for service in mesh.services() {
             if like.is_some() && !service.balancing.looks_at_locality() {
@@ -143,7 +142,7 @@ impl EndpointLayers {
     pub fn like(&self, key: &EndpointsKey) -> Option<(EndpointsKey, Layer)> {
         self.layers
             .iter()
-            .find(|(other, _)| other.network == key.network && other.families == key.families)
+            .find(|(other, _)| differ_by_locality_only(other, key))
             .map(|(other, layer)| (other.clone(), layer.clone()))
     }
 
@@ -159,6 +158,16 @@ impl EndpointLayers {
             self.problems.insert(hostname.clone(), problems);
         }
     }
+}
+
+fn differ_by_locality_only(one: &EndpointsKey, other: &EndpointsKey) -> bool {
+    let EndpointsKey {
+        network,
+        locality: _,
+        families,
+        balancer,
+    } = one;
+    *network == other.network && *families == other.families && *balancer == other.balancer
 }
 
 /// The service that an assignment is of. Its name is its cluster's.

@@ -11,6 +11,7 @@ use bowline_mesh::{
 };
 use bowline_snapshot::Layer;
 
+use super::grpc_layers::GrpcLayers;
 use crate::{OutboundAssembly, ServiceParts, Translated, gateway, inbound, service};
 
 /// The outbound and inbound layers of all kinds of proxy that are connected.
@@ -18,6 +19,7 @@ use crate::{OutboundAssembly, ServiceParts, Translated, gateway, inbound, servic
 pub struct StructureLayers {
     sidecars: BTreeMap<OutboundKey, OutboundAssembly>,
     gateways: BTreeMap<OutboundKey, GatewayView>,
+    grpc: GrpcLayers,
     inbound: BTreeSet<InboundKey>,
     service_problems: BTreeMap<Hostname, Vec<Problem>>,
     layer_problems: BTreeMap<ViewKey, Vec<Problem>>,
@@ -35,6 +37,7 @@ impl StructureLayers {
         self.forget(changed, wanted);
         let mut layers = Vec::new();
         self.follow_services(mesh, changed, &mut layers);
+        layers.extend(self.grpc.follow_services(mesh, changed));
         for key in wanted {
             match key {
                 ViewKey::Outbound(outbound) => match outbound.role {
@@ -53,6 +56,11 @@ impl StructureLayers {
                             );
                         }
                     }
+                    Role::Grpc => layers.extend(
+                        self.grpc
+                            .add(mesh, outbound)
+                            .map(|layer| (key.clone(), layer)),
+                    ),
                 },
                 ViewKey::Inbound(of_workload) => {
                     if !self.inbound.contains(of_workload) {
@@ -75,6 +83,7 @@ impl StructureLayers {
         let of_services = self.service_problems.values().flatten();
         let mut problems: Vec<_> = of_services
             .chain(self.layer_problems.values().flatten())
+            .chain(self.grpc.problems())
             .cloned()
             .collect();
         problems.sort();
@@ -96,6 +105,8 @@ impl StructureLayers {
             .retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
         self.gateways
             .retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
+        self.grpc
+            .retain(|key| is_used(&ViewKey::Outbound(key.clone())));
         self.inbound
             .retain(|key| is_used(&ViewKey::Inbound(key.clone())));
         self.layer_problems.retain(|key, _| is_used(key));

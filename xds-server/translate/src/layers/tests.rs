@@ -7,10 +7,10 @@ use std::{
 };
 
 use bowline_mesh::{
-    Address, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName, Health,
-    HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object,
-    OutboundMode, Protocol, RegistryEvent, RegistrySettings, Role, Service, ServicePort, Source,
-    Spec, TrafficSettings,
+    Address, Balancer, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName,
+    Health, HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network,
+    Object, OutboundMode, Protocol, RegistryEvent, RegistrySettings, Role, Service, ServicePort,
+    Source, Spec, TrafficSettings,
     view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
 };
 use bowline_snapshot::{Layer, ResourceType};
@@ -113,6 +113,7 @@ fn endpoints_key(zone: &str) -> EndpointsKey {
         network: Network::default(),
         locality: Locality::new("r", zone, ""),
         families: IpFamilies::V4,
+        balancer: Balancer::Proxy,
     }
 }
 
@@ -132,6 +133,8 @@ fn all_keys() -> BTreeSet<ViewKey> {
         outbound(Role::Sidecar(Capture::Transparent), "shop"),
         outbound(Role::Sidecar(Capture::Transparent), "web"),
         outbound(Role::Gateway(gateway), "shop"),
+        outbound(Role::Grpc, "shop"),
+        outbound(Role::Grpc, "web"),
         ViewKey::Inbound(inbound),
     ])
 }
