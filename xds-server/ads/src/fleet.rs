@@ -1,6 +1,7 @@
 //! Who is connected, and what each acknowledged or rejected.
 
 mod event;
+mod inquiry;
 mod status;
 
 use std::{
@@ -17,13 +18,14 @@ use bowline_snapshot::ResourceType;
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
+use self::inquiry::Inquiries;
 pub use self::{
     event::{Event, Observer},
     status::{Acknowledged, Counters, ProxyStatus, Rejected, Sent, Suspect, TypeStatus},
 };
 use crate::{
     response::Response,
-    session::{Current, Received, Variant, Verdict},
+    session::{Current, Received, StreamView, Variant, Verdict},
     source::{Peer, ProxyDescription},
 };
 
@@ -39,9 +41,16 @@ pub struct Fleet {
 #[derive(Default)]
 struct Shared {
     /// By the order of connection.
-    streams: Mutex<BTreeMap<u64, Arc<Mutex<ProxyStatus>>>>,
+    streams: Mutex<BTreeMap<u64, Arc<Entry>>>,
     next: AtomicU64,
     observer: Option<Observer>,
+}
+
+/// One stream's entry.
+struct Entry {
+    id: Arc<str>,
+    status: Mutex<ProxyStatus>,
+    inquiries: Inquiries,
 }
 
 impl Fleet {
@@ -63,10 +72,18 @@ impl Fleet {
     /// All streams, by the proxy's id and then by the order of connection.
     pub fn list(&self) -> Vec<ProxyStatus> {
         let streams: Vec<_> = self.shared.streams.lock().values().cloned().collect();
-        let mut list: Vec<ProxyStatus> =
-            streams.iter().map(|stream| stream.lock().clone()).collect();
+        let mut list: Vec<ProxyStatus> = streams
+            .iter()
+            .map(|stream| stream.status.lock().clone())
+            .collect();
         list.sort_by(|one, other| (&one.id, one.stream).cmp(&(&other.id, other.stream)));
         list
+    }
+
+    /// All streams, to be asked what they hold, by the order of connection.
+    pub(crate) fn clients(&self) -> Vec<Client> {
+        let streams = self.shared.streams.lock();
+        streams.values().cloned().map(Client).collect()
     }
 
     /// Number of streams.
@@ -90,13 +107,17 @@ impl Fleet {
     ) -> Connected {
         let stream = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let status = ProxyStatus::new(stream, variant, node, peer, proxy, now);
-        let status = Arc::new(Mutex::new(status));
-        self.shared.streams.lock().insert(stream, status.clone());
+        let entry = Arc::new(Entry {
+            id: status.id.clone(),
+            status: Mutex::new(status),
+            inquiries: Inquiries::default(),
+        });
+        self.shared.streams.lock().insert(stream, entry.clone());
         let connected = Connected {
             shared: self.shared.clone(),
             stream,
             variant,
-            status,
+            entry,
         };
         connected.tell(&Event::Connected { variant });
         connected
@@ -111,12 +132,31 @@ impl fmt::Debug for Fleet {
     }
 }
 
+/// One stream, as whoever asks about it has it.
+pub(crate) struct Client(Arc<Entry>);
+
+impl Client {
+    /// The id of the client's Node.
+    pub(crate) fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    pub(crate) fn status(&self) -> ProxyStatus {
+        self.0.status.lock().clone()
+    }
+
+    /// What it holds; `None` when it has ended.
+    pub(crate) async fn view(&self) -> Option<StreamView> {
+        self.0.inquiries.ask().await
+    }
+}
+
 /// One stream's place in the fleet.
 pub(crate) struct Connected {
     shared: Arc<Shared>,
     stream: u64,
     variant: Variant,
-    status: Arc<Mutex<ProxyStatus>>,
+    entry: Arc<Entry>,
 }
 
 impl Connected {
@@ -126,7 +166,7 @@ impl Connected {
     }
 
     pub(crate) fn has_snapshot(&self) {
-        self.status.lock().has_snapshot = true;
+        self.entry.status.lock().has_snapshot = true;
     }
 
     pub(crate) fn sent(&self, response: &Response, bytes: usize, now: OffsetDateTime) {
@@ -200,8 +240,18 @@ impl Connected {
     }
 
     fn of_type(&self, resource_type: ResourceType, update: impl FnOnce(&mut TypeStatus)) {
-        let mut status = self.status.lock();
+        let mut status = self.entry.status.lock();
         update(status.of_type(resource_type));
+    }
+
+    /// Waits until somebody asks what the stream holds. Cancel-safe.
+    pub(crate) async fn asked(&self) {
+        self.entry.inquiries.asked().await;
+    }
+
+    /// Says what the stream holds, if somebody waits for it.
+    pub(crate) fn answer(&self, view: impl FnOnce() -> StreamView) {
+        self.entry.inquiries.answer(view);
     }
 
     fn tell(&self, event: &Event<'_>) {
@@ -213,6 +263,7 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
+        self.entry.inquiries.close();
         self.shared.streams.lock().remove(&self.stream);
         self.tell(&Event::Disconnected {
             variant: self.variant,

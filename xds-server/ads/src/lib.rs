@@ -11,10 +11,12 @@
 //! `progress` and `service` are the shell around a session; `wire` writes what it says and `grpc` frames it.
 
 mod admission;
+mod csds;
 mod fleet;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod grpc;
+mod loads;
 mod method;
 mod names;
 mod node;
@@ -30,9 +32,14 @@ mod subscription;
 mod testing;
 mod wire;
 
+pub use csds::ClientStatusService;
 pub use fleet::{
     Acknowledged, Counters, Event, Fleet, Observer, ProxyStatus, Rejected, Sent, Suspect,
     TypeStatus,
+};
+pub use loads::{
+    Load, LoadLimits, LoadReportingService, LoadSettings, LoadTotals, Loads, Reporter, Reporters,
+    Sums,
 };
 pub use service::{DiscoveryService, Retiring};
 pub use session::Variant;

@@ -20,6 +20,7 @@ mod stage;
 mod tests;
 mod track;
 mod verdict;
+mod view;
 mod work;
 
 use std::{
@@ -40,6 +41,7 @@ pub(crate) use self::{
     received::{Current, Received, RequestError},
     sotw::StateOfTheWorld,
     verdict::Verdict,
+    view::{ResourceView, Standing, StreamView, TypeView},
 };
 use self::{
     gate::{Gate, Role, is_gating},

@@ -274,6 +274,10 @@ where
                 self.take_snapshot();
                 Ok(Wake::Other)
             }
+            () = self.connected.asked() => {
+                self.connected.answer(|| self.session.view());
+                Ok(Wake::Other)
+            }
             () = &mut deadline => Ok(Wake::Other),
             () = &mut retiring => Ok(Wake::Other),
         }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod client_status;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod server;

@@ -187,6 +187,14 @@ fn layer_name() -> LayerName {
     LayerName::new("all")
 }
 
+/// Who every client is.
+pub(crate) fn peer() -> Peer {
+    Peer {
+        address: address(),
+        identity: None,
+    }
+}
+
 fn address() -> std::net::SocketAddr {
     ([127, 0, 0, 1], 4711).into()
 }
@@ -211,10 +219,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> T::Future {
-        request.extensions_mut().insert(Peer {
-            address: address(),
-            identity: None,
-        });
+        request.extensions_mut().insert(peer());
         request
             .extensions_mut()
             .insert(Retiring(self.retiring.clone()));
