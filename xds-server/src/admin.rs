@@ -6,6 +6,7 @@
 mod certificates;
 mod connections;
 mod failure;
+mod loads;
 mod problems;
 mod proxies;
 mod registries;
@@ -24,7 +25,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use bowline_ads::Fleet;
+use bowline_ads::{Fleet, Loads};
 use bowline_cert_authority::CertificateAuthority;
 use bowline_state::WriteStatus;
 use tokio::net::{TcpListener, UnixListener};
@@ -55,6 +56,8 @@ pub struct Api {
     pub reports: Reports,
     /// Connected proxies.
     pub fleet: Fleet,
+    /// Loads that proxies have reported.
+    pub loads: Loads,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
     /// Who issues certificates.

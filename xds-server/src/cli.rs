@@ -4,6 +4,7 @@ mod bootstrap;
 mod ca;
 mod check;
 mod client;
+mod loads;
 mod offline;
 mod output;
 mod problem;
@@ -38,6 +39,7 @@ enum Command {
     Bootstrap(bootstrap::Command),
     Proxies(proxies::Command),
     Registries(registries::Command),
+    Loads(loads::Command),
     Ca(ca::Command),
 }
 
@@ -108,6 +110,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Bootstrap(command) => bootstrap::run(&command),
         Command::Proxies(command) => proxies::run(&command),
         Command::Registries(command) => registries::run(&command),
+        Command::Loads(command) => loads::run(&command),
         Command::Ca(command) => ca::run(&command),
     }
 }

@@ -19,8 +19,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bowline_ads::LoadSettings;
 use bowline_cert_authority::ServerNames;
 use bowline_consul::ConsulSettings;
+use bowline_identity::SpiffeId;
 use bowline_kubernetes::{Access, Facts};
 use bowline_mesh::{MeshSettings, Namespace, RegistrySettings};
 
@@ -65,6 +67,10 @@ pub struct XdsConfig {
     pub tls: Option<XdsTls>,
     /// What a stream may cost.
     pub limits: XdsLimits,
+    /// Whether and how often proxies report the loads that they send.
+    pub loads: LoadSettings,
+    /// Who may ask over xDS what proxies are served, besides clients on loopback.
+    pub operators: BTreeSet<SpiffeId>,
 }
 
 /// The mutual TLS of the xDS listener.

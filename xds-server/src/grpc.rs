@@ -1,4 +1,4 @@
-//! The xDS listeners: connections in, the discovery services on each.
+//! The xDS listeners: connections in, the services on each.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bowline_ads::{DiscoveryService, Peer, Retiring};
+use bowline_ads::{Peer, Retiring};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
-use crate::{source::MeshSource, tls::TlsListener};
+use crate::{services::Services, tls::TlsListener};
 
 /// A peer that answers no PING for so long is gone. Half-open connections of machines that vanished end by this.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -32,8 +32,6 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 1_000_000;
 const FIRST_REQUEST_MAX: Duration = Duration::from_secs(30);
 /// After an error of the listening socket (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-type Service = DiscoveryService<MeshSource>;
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl Listener {
     /// Never by what a client does.
     pub async fn serve(
         mut self,
-        service: Service,
+        services: Services,
         age_max: Option<Duration>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -75,7 +73,7 @@ impl Listener {
                     Ok((stream, peer, until)) => {
                         let age_max = age_max.map(|age| jittered(age, peer.address));
                         let served =
-                            connection(stream, peer, service.clone(), age_max, shutdown.clone());
+                            connection(stream, peer, services.clone(), age_max, shutdown.clone());
                         connections.spawn(while_proven(until, served));
                     }
                     Err(error) => {
@@ -149,7 +147,7 @@ async fn while_proven(until: Option<SystemTime>, served: impl Future<Output = ()
 async fn connection(
     stream: Stream,
     peer: Peer,
-    service: Service,
+    services: Services,
     age_max: Option<Duration>,
     shutdown: CancellationToken,
 ) {
@@ -158,7 +156,7 @@ async fn connection(
     let retired = retiring.clone();
     let has_asked = CancellationToken::new();
     let asks = has_asked.clone();
-    let service = service.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+    let service = services.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         asks.cancel();
         request.extensions_mut().insert(peer.clone());
         if let Some(retiring) = &retiring {

@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod serve;
+pub mod services;
 pub mod tasks;
 
 pub mod registries;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context;
-use bowline_ads::{DiscoveryService, Fleet};
+use bowline_ads::{ClientStatusService, DiscoveryService, Fleet, LoadReportingService, Loads};
 use bowline_cert_authority::CertificateAuthority;
 use bowline_mesh::{MeshStore, RegistryId, RegistrySettings};
 use bowline_state::{Embedded, Memory, Store, WriteBehind};
@@ -32,6 +32,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{Births, PipelineSettings, Restored, Saved, pipeline},
     registries::{self, Reports},
+    services::{Readiness, Services},
     source::MeshSource,
     tasks::Tasks,
     tls::{self, TlsFiles, TlsListener, TlsSource},
@@ -122,6 +123,25 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         shutdown.clone(),
     );
 
+    let loads = Loads::default();
+    let load_reporting = LoadReportingService::server(
+        MeshSource::new(handle.clone()),
+        loads.clone(),
+        config.xds.loads,
+        shutdown.clone(),
+    );
+    let readiness = handle.clone();
+    let services = Services::new(
+        service.clone(),
+        ClientStatusService::server(
+            fleet.clone(),
+            config.xds.operators.clone(),
+            shutdown.clone(),
+        ),
+        load_reporting,
+        Readiness::new(move || readiness.readiness().is_empty()),
+    );
+
     let mut listeners = Vec::new();
     if let Some(address) = config.xds.plaintext {
         let listener = Listener::Plaintext(bind(address, "xds.address").await?);
@@ -169,7 +189,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for (name, listener) in listeners {
         tasks.spawn(
             name,
-            listener.serve(service.clone(), age_max, shutdown.clone()),
+            listener.serve(services.clone(), age_max, shutdown.clone()),
         );
     }
     let (configuration_status, configuration) = watch::channel(ConfigurationStatus::default());
@@ -177,6 +197,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         pipeline: handle.clone(),
         reports,
         fleet,
+        loads,
         metrics,
         authority,
         tls_status,

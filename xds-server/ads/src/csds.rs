@@ -32,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::matcher::Matchers;
 use crate::{
     fleet::{Fleet, ProxyStatus, TypeStatus},
+    service::Retiring,
     session::{ResourceView, Standing, StreamView, TypeView},
     source::Peer,
 };
@@ -72,21 +73,23 @@ impl Service for ClientStatusService {
         request: Request<Streaming<ClientStatusRequest>>,
     ) -> Result<Response<Self::StreamClientStatusStream>, Status> {
         self.0.admit(request.extensions().get::<Peer>())?;
-        let state = Some((self.0.clone(), request.into_inner()));
+        let retiring = Retiring::of(request.extensions());
+        let state = Some((self.0.clone(), retiring, request.into_inner()));
         let answers = unfold(state, |state| async move {
-            let (server, mut requests) = state?;
+            let (server, retiring, mut requests) = state?;
             let request = tokio::select! {
                 () = server.shutdown.cancelled() => {
                     let status = Status::unavailable("the server is shutting down");
                     return Some((Err(status), None));
                 }
+                () = retiring.cancelled() => return None,
                 request = requests.message() => request,
             };
             let Ok(Some(request)) = request else {
                 return None;
             };
             match server.answer(request).await {
-                Ok(answer) => Some((Ok(answer), Some((server, requests)))),
+                Ok(answer) => Some((Ok(answer), Some((server, retiring, requests)))),
                 Err(status) => Some((Err(status), None)),
             }
         });

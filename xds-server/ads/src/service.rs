@@ -43,6 +43,15 @@ pub struct DiscoveryService<S> {
 #[derive(Debug, Clone)]
 pub struct Retiring(pub CancellationToken);
 
+impl Retiring {
+    /// What a call that never ends by itself waits for besides its client; a token that nobody cancels where the connection may live
+    /// for ever.
+    pub fn of(extensions: &http::Extensions) -> CancellationToken {
+        let retiring = extensions.get::<Self>();
+        retiring.map_or_else(CancellationToken::new, |Self(token)| token.clone())
+    }
+}
+
 impl<S: Source> DiscoveryService<S> {
     /// A server. Cancelling `shutdown` ends all streams with `UNAVAILABLE`.
     pub fn new(source: S, settings: Settings, fleet: Fleet, shutdown: CancellationToken) -> Self {

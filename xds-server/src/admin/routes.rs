@@ -1,7 +1,7 @@
 //! The paths of the API.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -19,8 +19,10 @@ use time::format_description::well_known::Rfc3339;
 use super::failure::Failure;
 use super::proxies::{self, ListedProxy};
 use super::resources::{self, Listed, Selection, TypeName};
-use super::wire::{IssueRequest, IssueResponse, ListedRegistry, Readiness, Released, Version};
-use super::{Shared, certificates, problems, registries};
+use super::wire::{
+    IssueRequest, IssueResponse, ListedLoad, ListedRegistry, Readiness, Released, Version,
+};
+use super::{Shared, certificates, loads, problems, registries};
 use crate::metrics::{Facts, Handshakes};
 use crate::pipeline::{Blocker, LayerStatus};
 
@@ -66,6 +68,7 @@ pub(super) fn reading() -> Router<Shared> {
         .route("/v1/version", get(version))
         .route("/v1/proxies", get(listed_proxies))
         .route("/v1/proxies/{id}/resources", get(proxy_resources))
+        .route("/v1/loads", get(listed_loads))
         .route("/v1/registries", get(listed_registries))
         .route("/v1/problems", get(listed_problems))
         .route("/v1/layers", get(layers))
@@ -95,6 +98,7 @@ async fn index() -> Json<Value> {
         "/v1/version": "which program this is",
         "/v1/proxies": "who is connected, and what each acknowledged or rejected",
         "/v1/proxies/{id}/resources?type=cds&name=…": "what a proxy is served",
+        "/v1/loads": "who calls whom, how much, and how many errors: what proxies report",
         "/v1/registries": "how every registry is doing",
         "/v1/problems": "what is wrong with objects, registries, their translation, and the server itself",
         "/v1/layers": "what is served, and to how many",
@@ -131,6 +135,7 @@ async fn metrics(State(shared): State<Shared>) -> Result<Response, Failure> {
         registries,
         problems: problems::list(&api).await?,
         layers: api.pipeline.layers().await?,
+        loads: api.loads.totals(),
         handshakes,
         writes: api.state.borrow().clone(),
         configuration: api.configuration.borrow().clone(),
@@ -200,6 +205,10 @@ async fn proxy_resources(
         generation: snapshot.generation(),
         resources: resources::list(&snapshot, &selection),
     }))
+}
+
+async fn listed_loads(State(shared): State<Shared>) -> Json<Vec<ListedLoad>> {
+    Json(loads::list(shared.api.loads.list(Instant::now())))
 }
 
 async fn listed_registries(State(shared): State<Shared>) -> Json<Vec<ListedRegistry>> {

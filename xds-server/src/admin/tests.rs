@@ -49,6 +49,7 @@ fn server() -> Server {
     let (configuration, follow) = watch::channel(ConfigurationStatus::default());
     let state = tempfile::NamedTempFile::new().unwrap();
     let api = Api {
+        loads: Default::default(),
         pipeline: handle,
         reports: Default::default(),
         fleet: Fleet::observed_by(metrics.observer(births)),

@@ -91,6 +91,35 @@ pub enum RegistryHealth {
     Failing,
 }
 
+/// What one workload sends to one locality of a destination.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListedLoad {
+    /// What the workload is an instance of.
+    pub source: String,
+    /// The workload.
+    pub workload: String,
+    /// The host and port that it calls; the cluster's name where that is not of a service.
+    pub destination: String,
+    /// The cluster.
+    pub cluster: String,
+    /// Where the endpoints are that were called; empty for requests that none got.
+    pub locality: String,
+    /// Requests that were sent, since the first report.
+    pub requests: u64,
+    /// Of them, those that were answered with success.
+    pub succeeded: u64,
+    /// Of them, those that failed.
+    pub errors: u64,
+    /// Requests that were not sent: a limit or a policy forbade it.
+    pub dropped: u64,
+    /// Requests on their way at the last report.
+    pub in_progress: u64,
+    /// Requests a second in the last minute.
+    pub per_second: f64,
+    /// Of them, those that failed.
+    pub errors_per_second: f64,
+}
+
 /// A loss of endpoints that is not believed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldLoss {

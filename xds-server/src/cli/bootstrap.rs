@@ -1,6 +1,7 @@
-//! `bowline bootstrap`: what an Envoy is started with.
+//! `bowline bootstrap`: what an Envoy, or an application with gRPC's own xDS, is started with.
 
 mod envoy;
+mod grpc;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,12 +22,12 @@ use crate::config::{Config, XdsCertificates};
 #[cfg(test)]
 mod tests;
 
-/// Print the bootstrap of an Envoy: who it is, and where its control plane is
+/// Print the bootstrap of an Envoy, or of a gRPC application without one: who it is, and where its control plane is
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 #[command(group = clap::ArgGroup::new("control plane").required(true).multiple(true).args(["config", "xds"]))]
 pub(super) struct Command {
-    /// What the Envoy is there for
+    /// What it is there for
     #[arg(long, value_enum)]
     role: Role,
     /// The workload beside which it stands, or its own name if it is a gateway
@@ -77,9 +78,12 @@ pub(super) struct Command {
     /// The identity that it claims where it has no certificate to prove one
     #[arg(long, value_name = "SPIFFE-ID")]
     identity: Option<SpiffeId>,
-    /// How it is printed; Envoy reads both
-    #[arg(short, long, value_enum, default_value = "yaml")]
-    output: Document,
+    /// Have it report the loads that it sends, where no configuration says so
+    #[arg(long, conflicts_with = "config")]
+    report_loads: bool,
+    /// How it is printed: Envoy reads both, gRPC only JSON [default: yaml, and json for gRPC]
+    #[arg(short, long, value_enum)]
+    output: Option<Document>,
 }
 
 const EXAMPLE: &str = "Examples:
@@ -89,7 +93,11 @@ const EXAMPLE: &str = "Examples:
     envoy -c envoy.yaml
 
   A gateway that reaches its control plane on this machine without TLS:
-    bowline bootstrap --xds 127.0.0.1:15010 --role gateway --name edge > envoy.yaml";
+    bowline bootstrap --xds 127.0.0.1:15010 --role gateway --name edge > envoy.yaml
+
+  An application that dials `xds:///cart.shop:50051` by itself, without an Envoy:
+    bowline bootstrap --xds 127.0.0.1:15010 --role grpc --name web-1 --namespace shop > grpc.json
+    GRPC_XDS_BOOTSTRAP=grpc.json ./web";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Role {
@@ -97,6 +105,8 @@ enum Role {
     Sidecar,
     /// It takes requests from outside
     Gateway,
+    /// No Envoy: an application whose gRPC library speaks xDS
+    Grpc,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -166,19 +176,27 @@ impl FromStr for ObjectName {
 pub(super) fn run(command: &Command) -> Result<Outcome> {
     let config = command.config.as_deref().map(Config::load).transpose()?;
     let bootstrap = bootstrap(command, config.as_ref())?;
-    output::print(&command.output.text(&bootstrap.to_json())?)?;
+    let output = match (command.role, command.output) {
+        (Role::Grpc, Some(Document::Yaml)) => {
+            return Err(Usage::new("gRPC reads its bootstrap as JSON only").into());
+        }
+        (Role::Grpc, _) => Document::Json,
+        (Role::Sidecar | Role::Gateway, output) => output.unwrap_or(Document::Yaml),
+    };
+    output::print(&output.text(&bootstrap.to_json())?)?;
     Ok(Outcome::Success)
 }
 
 fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
     let NodeName(name) = &command.name;
     let role = match (command.role, command.capture, &command.gateway) {
-        (Role::Sidecar, _, Some(_)) => {
+        (Role::Sidecar | Role::Grpc, _, Some(_)) => {
             return Err(Usage::new("`--gateway` is for `--role gateway`").into());
         }
-        (Role::Gateway, Some(_), _) => {
+        (Role::Gateway | Role::Grpc, Some(_), _) => {
             return Err(Usage::new("`--capture` is for `--role sidecar`").into());
         }
+        (Role::Grpc, None, None) => ProxyRole::Grpc,
         (Role::Sidecar, capture, None) => {
             ProxyRole::Sidecar(capture.unwrap_or(CaptureMode::Explicit).into())
         }
@@ -217,6 +235,7 @@ fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
         tls,
         protocol: command.protocol,
         admin_port: command.admin_port,
+        reports_loads: config.map_or(command.report_loads, |config| config.xds.loads.wanted),
     })
 }
 

@@ -95,7 +95,8 @@ impl Offline {
         problems
     }
 
-    /// One proxy for each workload and kind of capture, and one for each gateway. What they share is built once.
+    /// One proxy for each workload and kind of capture, and one for each gateway. What they share is built once. gRPC applications
+    /// without a proxy are not among them: what those cannot do concerns only who has some, and is told once one is connected.
     fn proxies(&self) -> Vec<Proxy> {
         let captures = [Capture::Explicit, Capture::Transparent];
         let namespaces = self
@@ -109,24 +110,27 @@ impl Offline {
             .map(|(key, _)| (key.namespace.clone(), key.name.clone()));
         let sidecars: BTreeSet<(Namespace, Arc<str>)> = nobody.chain(workloads).collect();
         let sidecars = sidecars.into_iter().flat_map(|(namespace, name)| {
-            captures.map(|capture| sidecar(&self.mesh, namespace.clone(), name.clone(), capture))
+            captures.map(|capture| {
+                let role = Role::Sidecar(capture);
+                beside_workload(&self.mesh, namespace.clone(), name.clone(), role)
+            })
         });
         let gateways = self.mesh.gateways().map(|name| gateway(name.clone()));
         sidecars.chain(gateways).collect()
     }
 }
 
-/// The proxy beside a workload.
-pub(super) fn sidecar(
+/// The proxy beside a workload, or the workload's application itself.
+pub(super) fn beside_workload(
     mesh: &Mesh,
     namespace: Namespace,
     name: Arc<str>,
-    capture: Capture,
+    role: Role,
 ) -> Proxy {
     let workload = mesh.workload_named(&namespace, &name);
     Proxy {
         id: format!("sidecar~~{name}.{namespace}~").into(),
-        role: Role::Sidecar(capture),
+        role,
         addresses: workload
             .map(|(_, workload)| workload.addresses.clone())
             .unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use bowline_mesh::Proxy;
+use bowline_mesh::{Proxy, Role};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
@@ -41,6 +41,9 @@ pub(super) struct Command {
     /// How connections come to the sidecar
     #[arg(long, value_enum, default_value = "explicit")]
     capture: CaptureMode,
+    /// The application itself, whose gRPC library speaks xDS, instead of a sidecar beside it
+    #[arg(long, requires = "workload", conflicts_with = "capture")]
+    grpc: bool,
     /// Resources of this type only
     #[arg(long = "type", value_name = "cds|eds|lds|rds|sds")]
     resource_type: Option<TypeName>,
@@ -55,6 +58,7 @@ pub(super) struct Command {
 const EXAMPLE: &str = "Examples:
   bowline render --config bowline.yaml --workload shop/cart-1 --type cds
   bowline render --config bowline.yaml --gateway default/edge --type rds
+  bowline render --config bowline.yaml --workload shop/web-1 --grpc --type lds --name cart:50051
   bowline render --admin http://127.0.0.1:15014 --proxy cart-1.shop";
 
 pub(super) fn run(command: &Command) -> Result<Outcome> {
@@ -120,12 +124,15 @@ fn proxy(command: &Command, offline: &offline::Offline) -> Result<Proxy> {
             "note: no registry has workload {name}, so nothing is known of its ports\n"
         ));
     }
-    let capture = command.capture.into();
-    Ok(offline::sidecar(
+    let role = match command.grpc {
+        true => Role::Grpc,
+        false => Role::Sidecar(command.capture.into()),
+    };
+    Ok(offline::beside_workload(
         &offline.mesh,
         name.namespace.clone(),
         name.name.clone(),
-        capture,
+        role,
     ))
 }
 

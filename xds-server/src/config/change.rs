@@ -44,6 +44,8 @@ impl Config {
             // The files that it names are followed while running; which files they are is not.
             (xds.tls != new.xds.tls, "xds.tls"),
             (xds.limits != new.xds.limits, "xds.limits"),
+            (xds.loads != new.xds.loads, "xds.loads"),
+            (xds.operators != new.xds.operators, "xds.operators"),
             (*admin != new.admin, "admin.address"),
             (*state != new.state, "state"),
             (*start_timeout != new.start_timeout, "start_timeout"),

@@ -1,5 +1,6 @@
 //! From a file to a [`Config`].
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,9 +8,10 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
+use bowline_ads::LoadSettings;
 use bowline_cert_authority::ServerNames;
 use bowline_document::{Limits, Node};
-use bowline_identity::TrustDomain;
+use bowline_identity::{SpiffeId, TrustDomain};
 use bowline_mesh::{Hostname, MeshSettings, OutboundMode, TrafficSettings};
 use ipnet::Ipv4Net;
 
@@ -114,6 +116,8 @@ fn config(root: &Node, report: &mut Report) -> Option<Config> {
             plaintext: Some(XDS_ADDRESS),
             tls: None,
             limits: LIMITS,
+            loads: LOADS,
+            operators: BTreeSet::new(),
         }),
     };
     let admin = match fields.fields("admin", ADMIN) {
@@ -244,10 +248,14 @@ fn xds(mut fields: Fields<'_>) -> Option<XdsConfig> {
         );
     }
     let limits = fields.fields("limits", XDS_LIMITS).map_or(LIMITS, limits);
+    let loads = fields.fields("loads", XDS_LOADS).map_or(LOADS, loads);
+    let operators = operators(&mut fields);
     Some(XdsConfig {
         plaintext,
         tls,
         limits,
+        loads,
+        operators,
     })
 }
 
@@ -338,6 +346,41 @@ fn limits(mut fields: Fields<'_>) -> XdsLimits {
         },
         connection_age: positive_duration(&mut fields, "connection_age"),
     }
+}
+
+fn loads(mut fields: Fields<'_>) -> LoadSettings {
+    let wanted = fields.value("report").unwrap_or(LOADS.wanted);
+    let interval = match fields.value("interval") {
+        Some(Span(interval)) if interval < LOAD_INTERVAL_MIN => {
+            fields.wrong(
+                "interval",
+                "every proxy reports in each interval, so less than a second costs more than it tells",
+                "write it as `10s`",
+            );
+            LOADS.interval
+        }
+        Some(Span(interval)) => interval,
+        None => LOADS.interval,
+    };
+    LoadSettings { wanted, interval }
+}
+
+fn operators(fields: &mut Fields<'_>) -> BTreeSet<SpiffeId> {
+    let names: Vec<String> = fields.value("operators").unwrap_or_default();
+    let mut operators = BTreeSet::new();
+    for name in names {
+        match name.parse() {
+            Ok(operator) => {
+                operators.insert(operator);
+            }
+            Err(error) => fields.wrong(
+                "operators",
+                error,
+                "write it as `spiffe://mesh.example/ns/ops/sa/admin`",
+            ),
+        }
+    }
+    operators
 }
 
 fn state(fields: &mut Fields<'_>) -> StateConfig {
@@ -432,7 +475,15 @@ const TRAFFIC: &[&str] = &[
     "requests_max",
     "retries_max",
 ];
-const XDS: &[&str] = &["address", "plaintext", "tls", "limits"];
+const XDS: &[&str] = &[
+    "address",
+    "plaintext",
+    "tls",
+    "limits",
+    "loads",
+    "operators",
+];
+const XDS_LOADS: &[&str] = &["report", "interval"];
 const XDS_TLS: &[&str] = &["address", "certificate", "key", "client_ca", "dns_names"];
 const XDS_LIMITS: &[&str] = &[
     "request_bytes_max",
@@ -448,7 +499,7 @@ const LOG: &[&str] = &["level", "format"];
 
 #[cfg(test)]
 pub(super) const ALL_FIELDS: &[&[&str]] = &[
-    ROOT, MESH, TRAFFIC, XDS, XDS_TLS, XDS_LIMITS, ADMIN, STATE, LOG,
+    ROOT, MESH, TRAFFIC, XDS, XDS_TLS, XDS_LIMITS, XDS_LOADS, ADMIN, STATE, LOG,
 ];
 
 const DOMAIN: &str = "cluster.local";
@@ -468,6 +519,12 @@ const LIMITS: XdsLimits = XdsLimits {
     connection_age: None,
     make_before_break_timeout: Duration::from_secs(5),
 };
+/// Not by themselves: a proxy that reports has one more stream.
+const LOADS: LoadSettings = LoadSettings {
+    wanted: false,
+    interval: Duration::from_secs(10),
+};
+const LOAD_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MIN: usize = 4 << 10;
 /// It names registries; whatever grows with the fleet is in them.
 const FILE_BYTES_MAX: usize = 1 << 20;

@@ -112,6 +112,8 @@ xds:
   address: none
   tls: {address: '0.0.0.0:15012', certificate: tls.crt, key: tls.key, client_ca: /ca.crt}
   limits: {request_bytes_max: 1MiB, response_bytes_max: 65536, progress_timeout: 1m30s, starting_streams_max: 3, connection_age: 1h}
+  loads: {report: true, interval: 1m}
+  operators: [spiffe://mesh.example/ns/ops/sa/admin]
 state: {memory: true}
 log: {level: 'warn,bowline_ads=trace', format: json}
 shutdown_timeout: 0s
@@ -141,6 +143,9 @@ registries: [{name: vms, inventory: {path: ~/inventory.yaml}, guard: {share: off
         config.xds.limits.connection_age,
         Some(Duration::from_secs(3600))
     );
+    assert!(config.xds.loads.wanted);
+    assert_eq!(config.xds.loads.interval, Duration::from_secs(60));
+    assert_eq!(config.xds.operators.len(), 1);
     assert_eq!(config.state.admin_socket(), None);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level.to_string(), "warn,bowline_ads=trace");
@@ -165,7 +170,7 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         ),
         (
             "xds: 15010",
-            "2: xds: expected a map of fields, found a number (known fields: address, plaintext, tls, limits)",
+            "2: xds: expected a map of fields, found a number (known fields: address, plaintext, tls, limits, loads, operators)",
         ),
         (
             "xds: {address: 15010}",
@@ -212,6 +217,14 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         (
             "xds: {limits: {starting_streams_max: 0}}",
             "2: xds.limits.starting_streams_max: where no stream may start, none is served (give at least 1, or leave it out)",
+        ),
+        (
+            "xds: {loads: {interval: 10ms}}",
+            "2: xds.loads.interval: every proxy reports in each interval, so less than a second costs more than it tells (write it as `10s`)",
+        ),
+        (
+            "xds: {operators: [admin]}",
+            "2: xds.operators: 'admin' is not a SPIFFE id: it must begin with 'spiffe://' (write it as `spiffe://mesh.example/ns/ops/sa/admin`)",
         ),
         (
             "xds: {limits: {progress_timeout: 0s}}",

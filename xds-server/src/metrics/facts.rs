@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
-use bowline_ads::ProxyStatus;
+use bowline_ads::{LoadTotals, ProxyStatus, Sums};
 use bowline_mesh::{PartState, Problem, RegistryId, RegistryPart, RegistryState, RegistryStatus};
 use bowline_state::WriteStatus;
 use prometheus_client::metrics::counter::Counter;
@@ -33,6 +33,8 @@ pub struct Facts {
     pub problems: Vec<Problem>,
     /// Layers that are served.
     pub layers: Vec<LayerStatus>,
+    /// Loads that proxies have reported.
+    pub loads: LoadTotals,
     /// TLS connections that were accepted and refused, where TLS is served.
     pub handshakes: Option<Handshakes>,
     /// How writing the state goes.
@@ -61,6 +63,7 @@ impl Facts {
         self.parts(&mut metrics);
         self.problems(&mut metrics);
         self.layers(&mut metrics);
+        self.loads(&mut metrics);
         self.tls(&mut metrics);
         self.state(&mut metrics);
         self.configuration(&mut metrics);
@@ -235,6 +238,54 @@ impl Facts {
         metrics.gauges("layers", "Layers that are served", counts);
         let help = "Length of the encodings in the layers that are served";
         metrics.gauges_in("layer", help, Unit::Bytes, bytes);
+    }
+
+    fn loads(&self, metrics: &mut Sheet) {
+        let LoadTotals {
+            by_cluster,
+            beyond,
+            reports,
+            refused,
+            streams,
+        } = &self.loads;
+        let of = |service: &str, cluster: &str, sums: &Sums| {
+            let labels = |outcome: &str| {
+                [
+                    ("source", service.to_owned()),
+                    ("cluster", cluster.to_owned()),
+                    ("outcome", outcome.to_owned()),
+                ]
+            };
+            [
+                (labels("success"), sums.succeeded),
+                (labels("error"), sums.errors),
+                (labels("dropped"), sums.dropped),
+            ]
+        };
+        let mut requests: Vec<_> = by_cluster
+            .iter()
+            .flat_map(|((service, cluster), sums)| of(service, cluster, sums))
+            .collect();
+        if *beyond != Sums::default() {
+            // What sums over all labels show must not lack them.
+            requests.extend(of("", "", beyond));
+        }
+        metrics.counters(
+            "load_requests",
+            "Requests that proxies reported, by who sent them, to which cluster, and what became of them; without names where there are too many",
+            requests,
+        );
+        metrics.counters("load_reports", "Reports of loads", [([], *reports)]);
+        metrics.counters(
+            "load_entries_refused",
+            "Entries of reports that are in no listing: there are too many, or their names are too long",
+            [([], *refused)],
+        );
+        metrics.gauges(
+            "load_streams",
+            "Streams that report loads",
+            [([], *streams as f64)],
+        );
     }
 
     fn tls(&self, metrics: &mut Sheet) {

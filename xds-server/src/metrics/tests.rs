@@ -11,6 +11,7 @@ use crate::pipeline::LayerStatus;
 
 fn no_facts() -> Facts {
     Facts {
+        loads: Default::default(),
         now: SystemTime::UNIX_EPOCH + Duration::from_secs(1000),
         started: SystemTime::UNIX_EPOCH,
         proxies: vec![],

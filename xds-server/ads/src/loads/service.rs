@@ -20,7 +20,10 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
 use super::{Loads, Reporter, Stream};
-use crate::source::{Peer, Refusal};
+use crate::{
+    service::Retiring,
+    source::{Peer, Refusal},
+};
 
 /// Says who a reporter is, and what it is asked for.
 pub trait Reporters: Send + Sync + 'static {
@@ -87,11 +90,15 @@ impl<R: Reporters> Service for LoadReportingService<R> {
         let peer = request.extensions().get::<Peer>().cloned();
         let peer =
             peer.ok_or_else(|| Status::internal("the listener does not say who the peer is"))?;
-        let requests = request.into_inner();
-        let opening = Phase::Opening(peer, requests);
+        let retiring = Retiring::of(request.extensions());
+        let opening = Phase::Opening(Opening {
+            peer,
+            retiring,
+            requests: request.into_inner(),
+        });
         let responses = unfold((self.0.clone(), opening), |(server, phase)| async move {
             match phase {
-                Phase::Opening(peer, requests) => match server.open(&peer, requests).await {
+                Phase::Opening(opening) => match server.open(opening).await {
                     Ok(Some(running)) => {
                         let response = Ok(server.interest());
                         Some((response, (server, Phase::Running(running))))
@@ -112,22 +119,30 @@ impl<R: Reporters> Service for LoadReportingService<R> {
 
 enum Phase {
     /// Before the first request.
-    Opening(Peer, Streaming<LoadStatsRequest>),
+    Opening(Opening),
     Running(Running),
     Ended,
 }
 
+struct Opening {
+    peer: Peer,
+    retiring: CancellationToken,
+    requests: Streaming<LoadStatsRequest>,
+}
+
 struct Running {
     stream: Stream,
+    retiring: CancellationToken,
     requests: Streaming<LoadStatsRequest>,
 }
 
 impl<R: Reporters> Server<R> {
-    async fn open(
-        &self,
-        peer: &Peer,
-        mut requests: Streaming<LoadStatsRequest>,
-    ) -> Result<Option<Running>, Status> {
+    async fn open(&self, opening: Opening) -> Result<Option<Running>, Status> {
+        let Opening {
+            peer,
+            retiring,
+            mut requests,
+        } = opening;
         let first = tokio::select! {
             () = self.shutdown.cancelled() => return Err(shutting_down()),
             () = tokio::time::sleep(FIRST_REQUEST_MAX) => {
@@ -146,7 +161,7 @@ impl<R: Reporters> Server<R> {
             node.ok_or_else(|| Status::invalid_argument("the first request needs a node"))?;
         let reporter = self
             .reporters
-            .reporter(&node, peer)
+            .reporter(&node, &peer)
             .map_err(|refusal| match refusal {
                 Refusal::PermissionDenied(text) => Status::permission_denied(text),
                 Refusal::Unavailable(text) => Status::unavailable(text),
@@ -155,6 +170,7 @@ impl<R: Reporters> Server<R> {
         debug!(workload = %reporter.workload, address = %peer.address, "reports loads");
         let mut running = Running {
             stream: self.loads.stream(reporter),
+            retiring,
             requests,
         };
         self.take(&mut running, cluster_stats);
@@ -166,6 +182,8 @@ impl<R: Reporters> Server<R> {
         loop {
             let request = tokio::select! {
                 () = self.shutdown.cancelled() => return Err(shutting_down()),
+                // The client reports on another connection from here on.
+                () = running.retiring.cancelled() => return Ok(()),
                 request = running.requests.message() => request,
             };
             let Ok(Some(LoadStatsRequest { cluster_stats, .. })) = request else {

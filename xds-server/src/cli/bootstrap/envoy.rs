@@ -10,6 +10,7 @@ use bowline_mesh::{Capture, GatewayName, Hostname, Locality, Namespace, Network}
 use bowline_proto::{bowline::node::v1::NodeMetadata, metadata};
 use serde_json::{Value, json};
 
+use super::grpc;
 use crate::cli::sds;
 
 /// What the bootstrap of one proxy says.
@@ -27,6 +28,7 @@ pub(super) struct Bootstrap {
     pub(super) tls: Option<Tls>,
     pub(super) protocol: XdsProtocol,
     pub(super) admin_port: u16,
+    pub(super) reports_loads: bool,
 }
 
 /// What a proxy is there for.
@@ -34,6 +36,7 @@ pub(super) struct Bootstrap {
 pub(super) enum ProxyRole {
     Sidecar(Capture),
     Gateway(GatewayName),
+    Grpc,
 }
 
 /// How the proxy proves who it is, and whom it expects.
@@ -117,10 +120,27 @@ impl fmt::Display for Host {
     }
 }
 
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host {
+            Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{port}"),
+            Host::Address(IpAddr::V4(_)) | Host::Name(_) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
 impl Bootstrap {
-    /// The bootstrap as Envoy reads it. The same values give the same text.
+    /// The bootstrap as its reader wants it. The same values give the same text.
     pub(super) fn to_json(&self) -> Value {
-        json!({
+        match &self.role {
+            ProxyRole::Sidecar(_) | ProxyRole::Gateway(_) => self.for_envoy(),
+            ProxyRole::Grpc => grpc::bootstrap(self),
+        }
+    }
+
+    fn for_envoy(&self) -> Value {
+        let mut bootstrap = json!({
             "node": self.node(),
             "dynamic_resources": {
                 "ads_config": {
@@ -149,10 +169,23 @@ impl Bootstrap {
                 "allow_default_tag_overrides": true,
                 "stats_tags": [{"tag_name": "envoy.cluster_name", "regex": CLUSTER_NAME_TAG}],
             },
-        })
+        });
+        if let (true, Some(bootstrap)) = (self.reports_loads, bootstrap.as_object_mut()) {
+            let load_stats = json!({
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+            });
+            bootstrap.insert(
+                "cluster_manager".to_owned(),
+                json!({"load_stats_config": load_stats}),
+            );
+        }
+        bootstrap
     }
 
-    fn node(&self) -> Value {
+    /// Who reads it, for the control plane.
+    pub(super) fn node(&self) -> Value {
         let Self {
             name,
             namespace,
@@ -173,6 +206,8 @@ impl Bootstrap {
                 "",
                 format!("{}/{}", gateway.namespace, gateway.name),
             ),
+            // Its id says it, and its library's user agent.
+            ProxyRole::Grpc => ("grpc", "", String::new()),
         };
         let addresses: Vec<_> = self.addresses.iter().map(IpAddr::to_string).collect();
         let metadata = NodeMetadata {
@@ -190,6 +225,7 @@ impl Bootstrap {
                 .as_ref()
                 .map(SpiffeId::to_string)
                 .unwrap_or_default(),
+            generator: String::new(),
         };
         let mut node = json!({
             "id": format!("{kind}~{address}~{name}.{namespace}~{namespace}.svc.{domain}"),

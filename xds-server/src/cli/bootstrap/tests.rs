@@ -298,3 +298,67 @@ fn names_of_clusters_are_told_from_what_is_counted_of_them() {
         assert_eq!(found.as_deref(), Some(name), "{text}");
     }
 }
+
+#[test]
+fn a_grpc_application_says_who_it_is_and_where_its_control_plane_is() {
+    let bootstrap = made(
+        "--xds [::1]:15010 --role grpc --name web-1 --namespace shop --locality eu/eu-1",
+        None,
+    )
+    .unwrap();
+    let expected = json!({
+        "xds_servers": [{
+            "server_uri": "[::1]:15010",
+            "channel_creds": [{"type": "insecure"}],
+            "server_features": ["xds_v3"],
+        }],
+        "node": {
+            "id": "grpc~~web-1.shop~shop.svc.cluster.local",
+            "cluster": "web-1.shop",
+            "metadata": {"NAME": "web-1", "NAMESPACE": "shop"},
+            "locality": {"region": "eu", "zone": "eu-1", "sub_zone": ""},
+        },
+    });
+    assert_eq!(bootstrap, expected);
+}
+
+#[test]
+fn a_grpc_application_proves_who_it_is_with_its_certificate() {
+    let line = "--config c --role grpc --name web-1 --cert-dir /certs";
+    let bootstrap = made(line, Some(TLS)).unwrap();
+    let credentials = &bootstrap["xds_servers"][0]["channel_creds"][0];
+    assert_eq!(credentials["type"], "tls");
+    assert_eq!(credentials["config"]["certificate_file"], "/certs/cert.pem");
+    assert_eq!(
+        credentials["config"],
+        bootstrap["certificate_providers"]["default"]["config"]
+    );
+}
+
+#[test]
+fn what_is_for_envoys_only_is_refused_for_grpc() {
+    for line in [
+        "--xds [::1]:15010 --role grpc --name a --capture explicit",
+        "--xds [::1]:15010 --role grpc --name a --gateway shop/edge",
+    ] {
+        assert!(made(line, None).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn loads_are_reported_where_the_configuration_or_the_command_line_wants_it() {
+    let reporting = TLS.replace("xds: {", "xds: {loads: {report: true}, ");
+    let line = "--config c --role sidecar --name a --cert-dir /certs";
+    let service = |bootstrap: &Value| {
+        bootstrap
+            .pointer("/cluster_manager/load_stats_config/grpc_services/0/envoy_grpc/cluster_name")
+            .cloned()
+    };
+    assert_eq!(
+        service(&checked(line, Some(&reporting))),
+        Some(json!("bowline-xds"))
+    );
+    assert_eq!(service(&checked(line, Some(TLS))), None);
+    let line = "--xds [::1]:15010 --role sidecar --name a --report-loads";
+    assert!(service(&checked(line, None)).is_some());
+}
