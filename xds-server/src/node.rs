@@ -244,8 +244,7 @@ fn check(
 /// gRPC libraries name themselves `gRPC Go`, `gRPC C-core Linux` and so on.
 fn is_grpc(node: &Node, generator: &str) -> bool {
     let start = node.user_agent_name.get(..4);
-    start.is_some_and(|start| start.eq_ignore_ascii_case("grpc"))
-        || generator == "grpc"
+    start.is_some_and(|start| start.eq_ignore_ascii_case("grpc")) || generator == "grpc"
 }
 
 fn gateway_name(text: &str, namespace: &Namespace) -> Option<GatewayName> {

@@ -6,7 +6,7 @@ from collections import Counter
 
 import grpc
 
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 25
 
 channel = grpc.insecure_channel(sys.argv[1])
 call = channel.unary_unary(sys.argv[2])
