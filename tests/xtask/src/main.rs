@@ -53,7 +53,7 @@ fn run(arguments: &[&str]) -> Result<()> {
             match xtask::grpc::node_modules()? {
                 Some(modules) => answer(&modules.display().to_string()),
                 None => {
-                    say("there is no Node.js with npm here, so @grpc/grpc-js-xds is not fetched")
+                    say("there is no Node.js with npm here, so @grpc/grpc-js-xds is not fetched");
                 }
             }
             Ok(())

@@ -78,7 +78,10 @@ async fn an_envoy_reports_whom_it_calls_and_how_many_requests_fail() {
     }
     eventually("all of it is reported", async || {
         let load = load(&bowline, "cart").await?;
-        ensure!(load["requests"].as_u64() >= Some(25) && load["errors"] == 5, "{load}");
+        ensure!(
+            load["requests"].as_u64() >= Some(25) && load["errors"] == 5,
+            "{load}"
+        );
         ensure!(
             load["source"] == "caller.shop" && load["workload"] == "shop/caller",
             "{load}"
