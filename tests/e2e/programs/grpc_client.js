@@ -7,7 +7,7 @@ const grpc = require('@grpc/grpc-js');
 
 require('@grpc/grpc-js-xds').register();
 
-const TIMEOUT_MS = 25_000;
+const TIMEOUT_MS = 20_000;
 const [target, method] = process.argv.slice(2);
 const client = new grpc.Client(target, grpc.credentials.createInsecure());
 const bytes = (value) => value;

@@ -63,7 +63,7 @@ async fn an_envoy_reports_whom_it_calls_and_how_many_requests_fail() {
     answered(&request).await;
     // What was sent before it was asked to report is not in any report.
     eventually("it has been asked", async || {
-        let asked = envoy.stat("load_reporter.responses").await?;
+        let asked = envoy.stat("load_reporter.requests").await?;
         ensure!(asked > 0, "not yet");
         Ok(())
     })

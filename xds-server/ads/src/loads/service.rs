@@ -15,6 +15,7 @@ use bowline_proto::{
     },
 };
 use futures_util::{Stream as Responses, stream::unfold};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
@@ -107,7 +108,13 @@ impl<R: Reporters> Service for LoadReportingService<R> {
                     Err(status) => Some((Err(status), (server, Phase::Ended))),
                 },
                 Phase::Running(running) => match server.receive(running).await {
-                    Ok(()) => None,
+                    Ok(Some(running)) => {
+                        // Envoy takes "all clusters" to be those that it has at this moment, so it is asked again and again; what it
+                        // counts already goes on.
+                        let response = Ok(server.interest());
+                        Some((response, (server, Phase::Running(running))))
+                    }
+                    Ok(None) => None,
                     Err(status) => Some((Err(status), (server, Phase::Ended))),
                 },
                 Phase::Ended => None,
@@ -134,6 +141,8 @@ struct Running {
     stream: Stream,
     retiring: CancellationToken,
     requests: Streaming<LoadStatsRequest>,
+    /// When it reported last.
+    last: Instant,
 }
 
 impl<R: Reporters> Server<R> {
@@ -172,37 +181,37 @@ impl<R: Reporters> Server<R> {
             stream: self.loads.stream(reporter),
             retiring,
             requests,
+            last: Instant::now(),
         };
         self.take(&mut running, cluster_stats);
         Ok(Some(running))
     }
 
-    /// Ends with the client, or with the reason why it has to go.
-    async fn receive(&self, mut running: Running) -> Result<(), Status> {
-        loop {
-            let request = tokio::select! {
-                () = self.shutdown.cancelled() => return Err(shutting_down()),
-                // The client reports on another connection from here on.
-                () = running.retiring.cancelled() => return Ok(()),
-                request = running.requests.message() => request,
-            };
-            let Ok(Some(LoadStatsRequest { cluster_stats, .. })) = request else {
-                return Ok(());
-            };
-            self.take(&mut running, cluster_stats);
-            // Who reports all the time is read slowly: HTTP/2 makes it wait.
-            tokio::select! {
-                () = self.shutdown.cancelled() => return Err(shutting_down()),
-                () = tokio::time::sleep(REPORT_PAUSE_MIN) => {}
-            }
-        }
+    /// Takes one report; none when the client is gone.
+    async fn receive(&self, mut running: Running) -> Result<Option<Running>, Status> {
+        // Who reports all the time is read slowly: HTTP/2 makes it wait.
+        let pause = tokio::time::sleep_until(running.last + REPORT_PAUSE_MIN);
+        let next = async {
+            pause.await;
+            running.requests.message().await
+        };
+        let request = tokio::select! {
+            () = self.shutdown.cancelled() => return Err(shutting_down()),
+            // The client reports on another connection from here on.
+            () = running.retiring.cancelled() => return Ok(None),
+            request = next => request,
+        };
+        let Ok(Some(LoadStatsRequest { cluster_stats, .. })) = request else {
+            return Ok(None);
+        };
+        self.take(&mut running, cluster_stats);
+        Ok(Some(running))
     }
 
     fn take(&self, running: &mut Running, mut stats: Vec<ClusterStats>) {
         stats.retain(|stats| self.settings.wanted && self.reporters.keeps(&stats.cluster_name));
-        running
-            .stream
-            .report(&stats, tokio::time::Instant::now().into_std());
+        running.last = Instant::now();
+        running.stream.report(&stats, running.last.into_std());
     }
 
     /// What a client is asked for. Those that do not know `send_all_clusters` report nothing: they would need the names of clusters.
