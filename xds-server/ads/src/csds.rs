@@ -225,18 +225,14 @@ fn generic(
         .map(|(_, version)| version.to_string())
         .unwrap_or_default();
     let rejected = of_type
-        .filter(|_| *standing == Standing::Answered)
-        .and_then(TypeStatus::standing_rejection)
-        .filter(|rejected| {
-            let mut suspects = rejected.suspects.iter();
-            suspects.any(|suspect| suspect.name == *name)
-        });
-    let (config_status, client_status) = match (standing, rejected) {
-        (_, Some(_)) => (ConfigStatus::Error, ClientResourceStatus::Nacked),
-        (Standing::NotSent, None) => (ConfigStatus::NotSent, ClientResourceStatus::Requested),
-        (Standing::Sent, None) => (ConfigStatus::Stale, ClientResourceStatus::Requested),
-        (Standing::Answered, None) => (ConfigStatus::Synced, ClientResourceStatus::Acked),
-        (Standing::Missing, None) => (ConfigStatus::Synced, ClientResourceStatus::DoesNotExist),
+        .filter(|_| *standing == Standing::Rejected)
+        .and_then(|of_type| of_type.rejected.as_ref());
+    let (config_status, client_status) = match standing {
+        Standing::NotSent => (ConfigStatus::NotSent, ClientResourceStatus::Requested),
+        Standing::Sent => (ConfigStatus::Stale, ClientResourceStatus::Requested),
+        Standing::Answered => (ConfigStatus::Synced, ClientResourceStatus::Acked),
+        Standing::Rejected => (ConfigStatus::Error, ClientResourceStatus::Nacked),
+        Standing::Missing => (ConfigStatus::Synced, ClientResourceStatus::DoesNotExist),
     };
     GenericXdsConfig {
         type_url: resource_type.url().to_owned(),

@@ -162,7 +162,7 @@ pub(crate) struct Connected {
 impl Connected {
     /// The proxy describes itself in another way.
     pub(crate) fn redescribe(&self, node: &Node, peer: &Peer, proxy: ProxyDescription) {
-        self.status.lock().redescribe(node, peer, proxy);
+        self.entry.status.lock().redescribe(node, peer, proxy);
     }
 
     pub(crate) fn has_snapshot(&self) {

@@ -176,14 +176,6 @@ impl ProxyStatus {
 }
 
 impl TypeStatus {
-    /// The last rejection, where nothing was acknowledged since.
-    pub(crate) fn standing_rejection(&self) -> Option<&Rejected> {
-        self.rejected.as_ref().filter(|rejected| {
-            let acknowledged = self.acknowledged.as_ref();
-            acknowledged.is_none_or(|acknowledged| acknowledged.at <= rejected.at)
-        })
-    }
-
     pub(super) fn note_subscription(&mut self, names: usize, has_wildcard: bool) {
         self.subscribed = names;
         self.has_wildcard = has_wildcard;

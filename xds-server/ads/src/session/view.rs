@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 
-use super::{Protocol, Session, outstanding::SUSPECTS_MAX, track::Track};
+use super::{Protocol, Session, outstanding::Content, track::Track};
 
 /// What one stream subscribes to and was sent, at one moment. A clone is the same.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub(crate) enum Standing {
     Sent,
     /// It was sent, and the client has answered.
     Answered,
+    /// The client has rejected exactly this, and is not sent it again.
+    Rejected,
     /// The client asks for it and was told that there is none.
     Missing,
 }
@@ -52,34 +54,37 @@ impl<P: Protocol> Session<P> {
 fn of_type(track: &Track, newest: Option<&Snapshot>) -> TypeView {
     let resource_type = track.resource_type;
     let sent = track.sent.as_ref().map(|stage| &stage.snapshot);
-    let mut names: BTreeSet<&Arc<str>> = track.subscription.names().iter().collect();
+    let snapshots = || [sent, newest].into_iter().flatten();
+    let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
     if track.subscription.has_wildcard() {
-        let snapshots = [sent, newest].into_iter().flatten();
-        names.extend(
-            snapshots.flat_map(|snapshot| snapshot.members(resource_type).map(Resource::name)),
-        );
+        let members = snapshots().flat_map(|snapshot| snapshot.members(resource_type));
+        names.extend(members.map(|resource| resource.name().clone()));
+    }
+    for name in track.subscription.names().iter() {
+        let Some(prefix) = track.subscription.prefix_of(name) else {
+            let aliased = snapshots().find_map(|snapshot| snapshot.aliased(resource_type, name));
+            names.insert(aliased.map_or(name, Resource::name).clone());
+            continue;
+        };
+        for snapshot in snapshots() {
+            let below = snapshot.beginning_with(resource_type, &prefix);
+            let included = below.filter(|below| track.subscription.includes(name, below.name()));
+            names.extend(included.map(|resource| resource.name().clone()));
+        }
+        if snapshots().any(|snapshot| snapshot.get(resource_type, name).is_some()) {
+            names.insert(name.clone());
+        }
     }
     let resources = names.into_iter().map(|name| {
-        let newest = newest.and_then(|newest| Some((newest, newest.get(resource_type, name)?)));
-        let sent = sent.map(|sent| sent.get(resource_type, name));
-        let standing = match (sent, newest) {
-            (Some(Some(sent)), Some((_, newest))) if sent.version() == newest.version() => {
-                match is_unanswered(track, name) {
-                    true => Standing::Sent,
-                    false => Standing::Answered,
-                }
-            }
-            // The client asks for what is not there, or for something else than what it has.
-            (Some(None), None) => Standing::Missing,
-            (_, Some(_)) | (Some(Some(_)) | None, None) => Standing::NotSent,
-        };
+        let newest = newest.and_then(|newest| Some((newest, newest.get(resource_type, &name)?)));
+        let sent = sent.map(|sent| sent.get(resource_type, &name));
         ResourceView {
-            name: name.clone(),
+            standing: standing(track, sent, newest.map(|(_, resource)| resource)),
             resource: newest.map(|(snapshot, resource)| {
                 let version = snapshot.wire_version(resource_type, resource);
                 (resource.clone(), version)
             }),
-            standing,
+            name,
         }
     });
     TypeView {
@@ -88,10 +93,32 @@ fn of_type(track: &Track, newest: Option<&Snapshot>) -> TypeView {
     }
 }
 
+/// How the client stands to the newest of a resource. `sent` is what the snapshot had that it was sent from, if it was sent any.
+fn standing(track: &Track, sent: Option<Option<&Resource>>, newest: Option<&Resource>) -> Standing {
+    match (sent, newest) {
+        (_, Some(newest)) if track.is_quarantined(newest) => Standing::Rejected,
+        (Some(Some(sent)), Some(newest)) if sent.version() == newest.version() => {
+            match is_unanswered(track, newest.name()) {
+                true => Standing::Sent,
+                false => Standing::Answered,
+            }
+        }
+        // The client asks for what is not there.
+        (Some(None), None) => Standing::Missing,
+        // It has nothing yet, or something else.
+        (_, Some(_)) | (Some(Some(_)) | None, None) => Standing::NotSent,
+    }
+}
+
 /// Whether a resource was in the response that waits for its answer; of a large response not all names are kept.
 fn is_unanswered(track: &Track, name: &Arc<str>) -> bool {
-    track.outstanding.as_ref().is_some_and(|outstanding| {
-        let suspects = &outstanding.suspects;
-        suspects.len() >= SUSPECTS_MAX || suspects.iter().any(|suspect| suspect.name() == name)
-    })
+    track
+        .outstanding
+        .as_ref()
+        .is_some_and(|outstanding| match &outstanding.content {
+            Content::Listed { upserts, .. } => {
+                upserts.iter().any(|resource| resource.name() == name)
+            }
+            Content::Derived(_) => true,
+        })
 }
