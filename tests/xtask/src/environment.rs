@@ -46,8 +46,8 @@ fn settle(filling: &Path, folder: &Path, is_complete: impl Fn() -> bool) -> Resu
     }
 }
 
-/// Makes a virtual environment of Python with one package in it.
-pub(crate) fn python_package(environment: &Path, package: &str, options: &[&str]) -> Result<()> {
+/// Makes a virtual environment of Python with one package and what that needs in it.
+pub(crate) fn python_package(environment: &Path, package: &str) -> Result<()> {
     let python: PathBuf = std::env::var_os("PYTHON")
         .unwrap_or_else(|| "python3".into())
         .into();
@@ -70,9 +70,7 @@ pub(crate) fn python_package(environment: &Path, package: &str, options: &[&str]
     }
     let installed = Command::new(environment.join("bin/python"))
         .args(["-m", "pip", "install", "--disable-pip-version-check"])
-        .arg("--quiet")
-        .args(options)
-        .arg(package)
+        .args(["--quiet", package])
         .output()
         .context("cannot run pip")?;
     if !installed.status.success() {
