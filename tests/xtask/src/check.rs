@@ -1,12 +1,13 @@
 //! `cargo xtask test`: everything that has to hold. What runs here is what runs for every change.
 
 use std::{
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use xtask::{cargo, envoy, grpc, workspace};
+use xtask::{cargo, envoy, grpc, kubectl, workspace};
 
 use crate::say;
 
@@ -81,6 +82,8 @@ pub(crate) fn run() -> Result<()> {
     let started = Instant::now();
     say("envoy: the real one, for the tests");
     let envoy = envoy::binary()?;
+    say("kubectl: for the manifests of the examples");
+    let kubectl = kubectl::binary()?;
     say("gRPC: real clients, for the tests");
     grpc::python()?;
     let has_node = grpc::node_modules()?.is_some();
@@ -92,7 +95,7 @@ pub(crate) fn run() -> Result<()> {
             step.what,
             step.arguments.join(" ")
         ));
-        let (passed, took) = step.run(&envoy)?;
+        let (passed, took) = step.run(&envoy, &kubectl)?;
         times.push(format!(
             "{:>6.1} s  {:6}  {}",
             took.as_secs_f64(),
@@ -131,11 +134,12 @@ fn can_capture() -> bool {
 }
 
 impl Step {
-    fn run(&self, envoy: &std::path::Path) -> Result<(bool, Duration)> {
+    fn run(&self, envoy: &Path, kubectl: &Path) -> Result<(bool, Duration)> {
         let started = Instant::now();
         let status = cargo::command()
             .args(self.arguments)
             .env(envoy::OVERRIDE, envoy)
+            .env(kubectl::OVERRIDE, kubectl)
             .env("BOWLINE_PROGRAM", workspace::target().join("debug/bowline"))
             .envs(self.environment.iter().copied())
             .status()

@@ -4,9 +4,10 @@ mod check;
 mod demo;
 mod fleet;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
+use xtask::{image, workspace};
 
 const HELP: &str = "\
 The repository's own commands.
@@ -18,6 +19,9 @@ Usage: cargo xtask <command>
   test            everything that has to hold: format, lints, tests, real-Envoy tests, docs
   fleet [...]     a simulated fleet of proxies: what does the control plane cost, and how fast is it?
                   --help: scenarios, servers and sizes; --profile fleet: faster to build
+  image [--program FILE]
+                  a container image of the program, as an OCI image layout in target/image; no container engine is needed
+                  --program: of this static program instead of building it
   envoy           fetch the real Envoy if it is not here, and print its path
   grpc            fetch real gRPC clients if they are not here, and print where they are
 
@@ -43,6 +47,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["demo", rest @ ..] => demo::run(rest),
         ["fleet", rest @ ..] => fleet::run(rest),
         ["test"] => check::run(),
+        ["image"] => make_image(&image::build()?),
+        ["image", "--program", program] => make_image(Path::new(program)),
         ["envoy"] => {
             let path = xtask::envoy::binary()?;
             answer(&path.display().to_string());
@@ -64,6 +70,20 @@ fn run(arguments: &[&str]) -> Result<()> {
         }
         other => bail!("unknown command `{}`\n\n{HELP}", other.join(" ")),
     }
+}
+
+fn make_image(program: &Path) -> Result<()> {
+    let folder = workspace::target().join("image");
+    let about = image::about()?;
+    image::make(program, &folder, &about)?;
+    say(&format!(
+        "To push it: skopeo copy oci:{0}:{1} docker://registry.example/bowline:{1}\n\
+         To run it here: tar --directory {0} --create . | podman load",
+        folder.display(),
+        about.version
+    ));
+    answer(&folder.display().to_string());
+    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "progress of a command on a terminal")]
