@@ -171,7 +171,7 @@ impl Played for Delta {
 const RESPONSES_MAX: usize = 200;
 
 /// Deadlines after which a stream without events has nothing to do but to send heartbeats.
-const DEADLINES_MAX: usize = 100;
+const DEADLINES_MAX: usize = 30;
 
 struct Stream<P> {
     session: Session<P>,
@@ -334,7 +334,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn no_bytes_on_a_stream_break_anything(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

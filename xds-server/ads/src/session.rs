@@ -362,10 +362,10 @@ impl<P: Protocol> Session<P> {
             before: work.before.take(),
             content: Content::of(&work, owed, track.is_unfinished),
         };
-        track.outstanding = Some(match track.outstanding.take() {
+        track.outstanding = Some(Box::new(match track.outstanding.take() {
             Some(first_part) if was_unfinished => first_part.continued_by(sent),
             Some(_) | None => sent,
-        });
+        }));
         track.last_nonce = Some(nonce);
         track.plan_heartbeat::<P>(draft.version, context);
         let quarantined = track.quarantined().cloned().collect();

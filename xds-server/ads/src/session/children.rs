@@ -27,6 +27,11 @@ impl<P: Protocol> Session<P> {
                 .is_some_and(|track| track.is_reconnected);
         let types = self.settings.types.iter().copied();
         for child in types.filter(|child| child.parent() == Some(parent)) {
+            // It may come to say that it holds what it held behind the older parent, or got before there was one.
+            let may_be_disbelieved = is_reconnected || child.has_namespaces();
+            if !may_be_disbelieved && !self.tracks.contains_key(&child) {
+                continue;
+            }
             let mut names: Vec<Arc<str>> = Vec::new();
             for resource in sent {
                 if !child.has_namespaces() {
@@ -54,11 +59,8 @@ impl<P: Protocol> Session<P> {
                         }
                     }
                 }
-                // It may come to say that it holds what it held behind the older parent, or got before there was one.
-                None if is_reconnected || child.has_namespaces() => {
-                    self.disbelieved.entry(child).or_default().extend(names);
-                }
-                None => {}
+                None if names.is_empty() => {}
+                None => self.disbelieved.entry(child).or_default().extend(names),
             }
         }
     }

@@ -186,26 +186,22 @@ impl Track {
             let changed = self.changed(before, now);
             candidates.extend(changed.into_iter().map(|name| (name, false)));
         }
+        let aliases = now.has_aliases(self.resource_type).then_some(now);
+        let mut add = |name| self.owed_candidates(name, now, aliases, &mut candidates);
         match owed {
-            Owed::All => {
-                for name in self.subscription.names().iter() {
-                    self.owed_candidates(name, now, &mut candidates);
-                }
-            }
-            Owed::Names(names) => {
-                for name in names {
-                    self.owed_candidates(name, now, &mut candidates);
-                }
-            }
+            Owed::All => self.subscription.names().iter().for_each(&mut add),
+            Owed::Names(names) => names.iter().for_each(&mut add),
         }
         candidates
     }
 
-    /// The resources that a name stands for: that with this name or alias, or all of a collection or of a parent.
+    /// The resources that a name stands for: that with this name or alias, or all of a collection or of a parent. `aliases` is the snapshot
+    /// where it has any.
     fn owed_candidates(
         &self,
         name: &Arc<str>,
         now: &Snapshot,
+        aliases: Option<&Snapshot>,
         candidates: &mut BTreeMap<Arc<str>, bool>,
     ) {
         let resource_type = self.resource_type;
@@ -220,11 +216,11 @@ impl Track {
                 return;
             }
         }
-        let aliased = now.has_aliases(resource_type) && now.get(resource_type, name).is_none();
-        let resource = aliased
-            .then(|| now.aliased(resource_type, name))
-            .flatten()
-            .map_or(name, Resource::name);
+        let aliased = aliases.and_then(|aliases| match aliases.get(resource_type, name) {
+            Some(_) => None,
+            None => aliases.aliased(resource_type, name),
+        });
+        let resource = aliased.map_or(name, Resource::name);
         candidates.insert(resource.clone(), true);
     }
 

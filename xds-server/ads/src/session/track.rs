@@ -42,7 +42,7 @@ pub(crate) struct Track {
     /// The last response was only a part, and the rest is owed: it does not wait for the acknowledgement.
     pub(crate) is_unfinished: bool,
     pub(crate) last_nonce: Option<u64>,
-    pub(crate) outstanding: Option<Outstanding>,
+    pub(crate) outstanding: Option<Box<Outstanding>>,
     /// What few streams need.
     rare: Option<Box<Rare>>,
 }
@@ -234,7 +234,7 @@ impl Track {
             || !self
                 .outstanding
                 .as_ref()
-                .is_some_and(Outstanding::is_awaited)
+                .is_some_and(|outstanding| outstanding.is_awaited())
     }
 
     /// The stage that the client has all of, so that others can build on it.
@@ -242,7 +242,7 @@ impl Track {
         let is_blocked = |outstanding: &Outstanding| outstanding.is_awaited() && outstanding.blocks;
         self.sent
             .as_ref()
-            .filter(|_| !self.is_unfinished && !self.outstanding.as_ref().is_some_and(is_blocked))
+            .filter(|_| !self.is_unfinished && !self.outstanding.as_deref().is_some_and(is_blocked))
             .filter(|_| !self.rejections().is_some_and(Rejections::owes))
     }
 

@@ -45,8 +45,9 @@ pub(crate) fn judge<P: Protocol>(
         return (None, false);
     };
     let nonce: Option<u64> = header.nonce.parse().ok();
-    let is_of =
-        |outstanding: &mut Outstanding| nonce.is_some_and(|nonce| outstanding.has_nonce(nonce));
+    let is_of = |outstanding: &mut Box<Outstanding>| {
+        nonce.is_some_and(|nonce| outstanding.has_nonce(nonce))
+    };
     let Some(outstanding) = track.outstanding.take_if(is_of) else {
         return (None, nonce != Some(last));
     };
