@@ -14,6 +14,9 @@ use crate::watch::{Index, LaneId, Pace, Step, pace::Answered};
 /// Between answers that have no index to wait for.
 const WITHOUT_INDEX: Duration = Duration::from_secs(1);
 
+/// Names are asked for out of turn at most so often.
+const ANEW_PAUSE: Duration = Duration::from_secs(1);
+
 /// How often an answer that comes too early begins everything anew: servers may be set to wait for less time than they are asked to.
 const ANEW_AT_MOST: Duration = Duration::from_secs(300);
 
@@ -30,6 +33,8 @@ pub(super) struct NameWatch {
     fingerprint: Option<u64>,
     /// The index that was known last, also where it is not asked with.
     last: Option<u64>,
+    /// When it was asked last whatever was waited for.
+    asked_anew_at: Option<Instant>,
     /// When everything was begun anew last.
     anew_at: Option<Instant>,
     /// The token may not see all names, so that one that is missing may only be hidden.
@@ -48,6 +53,7 @@ impl NameWatch {
             pace: Pace::default(),
             fingerprint: None,
             last: None,
+            asked_anew_at: None,
             anew_at: None,
             is_filtered: false,
         }
@@ -87,14 +93,18 @@ impl Watcher {
     }
 
     /// Whether the names are asked for without waiting for anything.
-    pub(super) fn is_reading_names(&self) -> bool {
-        self.flights
-            .values()
-            .any(|flight| flight.query == Query::Names && flight.index.is_none())
+    fn is_reading_names(&self) -> bool {
+        let flight = self.names.flight.and_then(|id| self.flights.get(&id));
+        flight.is_some_and(|flight| flight.index.is_none())
     }
 
-    /// Asks for the names from the beginning, whatever is waited for now.
+    /// Asks for the names from the beginning, whatever is waited for now. Thousands of services may want that at once.
     pub(super) fn ask_names_anew(&mut self, now: Instant) {
+        let is_recent = |at: Instant| now < at + ANEW_PAUSE;
+        if self.is_reading_names() || self.names.asked_anew_at.is_some_and(is_recent) {
+            return;
+        }
+        self.names.asked_anew_at = Some(now);
         self.cancel(|query| *query == Query::Names);
         self.names.index.reset();
         self.names.due = now;

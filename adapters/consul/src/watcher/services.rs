@@ -268,9 +268,7 @@ impl Watcher {
 
     /// Consul names no service without instances, so one that has lost the last of them is gone when the names say so.
     fn service_doubted(&mut self, name: &Arc<str>, now: Instant) {
-        if !self.is_reading_names() {
-            self.ask_names_anew(now);
-        }
+        self.ask_names_anew(now);
         let failure =
             Failure::Server("Consul names it, and says that it has no instances".to_owned());
         self.service_failed(name, &failure, now);
