@@ -181,6 +181,8 @@ pub struct KubernetesConfig {
     pub facts: Facts,
     /// Namespaces whose services and pods are left out.
     pub ignored_namespaces: BTreeSet<Namespace>,
+    /// The namespace whose Secrets say how other clusters are reached; `None` where none are read.
+    pub remote_clusters: Option<Namespace>,
 }
 
 /// As messages name it.

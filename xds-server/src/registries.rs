@@ -181,6 +181,7 @@ fn kubernetes(
         access,
         facts,
         ignored_namespaces,
+        remote_clusters: _,
     } = config;
     Kubernetes {
         settings,

@@ -5,6 +5,7 @@
 //! ```
 
 mod addresses;
+mod clusters;
 mod reload;
 
 use std::{
@@ -37,6 +38,8 @@ use crate::{
     tasks::Tasks,
     tls::{self, TlsFiles, TlsListener, TlsSource},
 };
+
+use clusters::{Clusters, Configured, Known};
 
 pub use addresses::Addresses;
 
@@ -81,10 +84,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             .context("cannot open the certificate authority")?;
     let authority = Arc::new(authority);
 
-    let registry_settings: Vec<RegistrySettings> = config
-        .registries
-        .iter()
-        .map(|registry| registry.settings.clone())
+    let known = Known::load(&*store, &config.registries)?;
+    let registry_settings: Vec<RegistrySettings> = known
+        .all(&config.registries)
+        .into_iter()
+        .map(|(settings, _)| settings)
         .collect();
     let saved = Saved::new(store.clone(), writer.clone());
     let ids: Vec<RegistryId> = registry_settings
@@ -173,7 +177,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let writer_loop = writer_loop.timed_by(metrics.build_times());
     tasks.spawn("pipeline", writer_loop.run(shutdown.clone()));
     let reports = Reports::default();
-    let (configured, follow) = watch::channel(config.registries.clone());
+    let (configured, configuration_now) = watch::channel(Configured {
+        mesh: config.mesh.clone(),
+        registries: config.registries.clone(),
+    });
+    let (placed, follow) = watch::channel(config.registries.clone());
+    let clusters = Clusters {
+        configured: configuration_now,
+        known,
+        pipeline: handle.clone(),
+        registries: placed,
+        writer: writer.clone(),
+    };
+    tasks.spawn("clusters", clusters.run(shutdown.clone()));
     tasks.spawn(
         "registries",
         registries::run(follow, last_good, events, reports.clone(), shutdown.clone()),
@@ -212,8 +228,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let reload = reload::Reload {
         config: config.clone(),
-        pipeline: handle,
-        registries: configured,
+        configured,
         status: configuration_status,
         log: log_control,
         hangup: signal(SignalKind::hangup())?,

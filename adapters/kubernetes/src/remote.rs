@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bowline_mesh::{Namespace, RegistryId};
 use serde::Deserialize;
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -51,16 +51,18 @@ struct SecretMetadata {
 }
 
 impl RemoteClusters {
-    /// Says which clusters there are whenever that changes, until it is told to end. While the Secrets cannot be read, nothing is said.
+    /// Says which clusters there are whenever that changes, until it is told to end or nobody listens any more. While the Secrets cannot be
+    /// read, nothing is said.
     pub async fn run(
         self,
-        found: watch::Sender<Option<FoundClusters>>,
+        found: mpsc::Sender<(RegistryId, FoundClusters)>,
         shutdown: CancellationToken,
     ) {
         let _ = shutdown.run_until_cancelled(self.follow(&found)).await;
     }
 
-    async fn follow(&self, found: &watch::Sender<Option<FoundClusters>>) {
+    async fn follow(&self, found: &mpsc::Sender<(RegistryId, FoundClusters)>) {
+        let mut last = None;
         let mut last_error = None;
         let mut last_wrong = BTreeSet::new();
         loop {
@@ -71,11 +73,12 @@ impl RemoteClusters {
                     }
                     last_wrong = wrong;
                     last_error = None;
-                    found.send_if_modified(|before| {
-                        let is_new = before.as_ref() != Some(&clusters);
-                        *before = Some(clusters);
-                        is_new
-                    });
+                    if last.as_ref() != Some(&clusters) {
+                        last = Some(clusters.clone());
+                        if found.send((self.hub.clone(), clusters)).await.is_err() {
+                            return;
+                        }
+                    }
                 }
                 Err(error) => {
                     if last_error.as_ref() != Some(&error) {

@@ -117,6 +117,13 @@ struct Known {
     problems: Vec<Problem>,
 }
 
+impl Known {
+    /// What it says or, while that cannot be taken, what it said last.
+    fn manifest(&self) -> Option<&Manifest> {
+        self.object.manifest.as_deref().or(self.good.as_deref())
+    }
+}
+
 #[derive(Debug)]
 struct KnownPod {
     pod: Pod,
@@ -248,7 +255,10 @@ impl ClusterState {
         if before.is_some_and(|known| known.object == object) {
             return false;
         }
-        let before = before.and_then(|known| known.object.manifest.clone());
+        let before = before.and_then(|known| {
+            let said = known.object.manifest.as_ref();
+            said.or(known.good.as_ref()).cloned()
+        });
         if let Some(now) = &object.manifest {
             self.dirty_routing |= self.references.insert(&name, now);
             match (&**now, before.as_deref()) {
@@ -355,7 +365,7 @@ impl ClusterState {
         if !known.problems.is_empty() || external_name::is_external(&known.objects) {
             self.telling.problems_differ();
         }
-        match known.object.manifest.as_deref() {
+        match known.manifest() {
             Some(Manifest::EndpointSlice(slice)) => {
                 self.unlink(name, slice);
                 self.dirty_pods_of(name, slice);
@@ -420,9 +430,7 @@ impl ClusterState {
         let slices = self.slices_of_service.get(service).into_iter().flatten();
         for slice in slices {
             let known = self.manifests.get(slice);
-            if let Some(Manifest::EndpointSlice(content)) =
-                known.and_then(|known| known.object.manifest.as_deref())
-            {
+            if let Some(Manifest::EndpointSlice(content)) = known.and_then(Known::manifest) {
                 let pods = pods_of(slice, content).filter(|pod| self.pods.contains_key(pod));
                 self.dirty_pods.extend(pods);
             }
@@ -436,7 +444,7 @@ impl ClusterState {
 
     /// Nodes seldom move, so what is on them is looked for.
     fn dirty_on_node(&mut self, node: &Arc<str>) {
-        let is_on_it = |known: &Known| match known.object.manifest.as_deref() {
+        let is_on_it = |known: &Known| match known.manifest() {
             Some(Manifest::EndpointSlice(slice)) => slice.uses_node(node),
             _ => false,
         };

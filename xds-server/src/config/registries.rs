@@ -177,6 +177,10 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
     let ignored_namespaces = fields
         .value::<Vec<Namespace>>("ignored_namespaces")
         .map_or_else(own_namespaces, BTreeSet::from_iter);
+    let remote_clusters = match fields.node("remote_clusters") {
+        Some(_) => Some(fields.text("remote_clusters", "istio-system")?),
+        None => None,
+    };
     if !is_given && context.is_some() {
         fields.wrong(
             "context",
@@ -193,6 +197,7 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
         access,
         facts: Facts { pods, nodes },
         ignored_namespaces,
+        remote_clusters,
     }))
 }
 
@@ -241,6 +246,7 @@ const KUBERNETES: &[&str] = &[
     "pods",
     "nodes",
     "ignored_namespaces",
+    "remote_clusters",
 ];
 const GUARD: &[&str] = &["endpoints_min", "share", "hold"];
 

@@ -6,9 +6,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, ConfigurationStatus, RegistryConfig},
+    config::{Config, ConfigurationStatus},
     log::LogControl,
-    pipeline::PipelineHandle,
+    serve::clusters::Configured,
 };
 
 /// A larger file is not a configuration.
@@ -18,8 +18,7 @@ const CONFIGURATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Reload {
     pub(super) config: Config,
-    pub(super) pipeline: PipelineHandle,
-    pub(super) registries: watch::Sender<Vec<RegistryConfig>>,
+    pub(super) configured: watch::Sender<Configured>,
     pub(super) status: watch::Sender<ConfigurationStatus>,
     pub(super) log: LogControl,
     pub(super) hangup: Signal,
@@ -40,11 +39,11 @@ impl Reload {
                 _ = self.hangup.recv() => info!("SIGHUP received: reading the configuration again"),
                 _ = file.next() => {}
             }
-            self.apply().await;
+            self.apply();
         }
     }
 
-    async fn apply(&mut self) {
+    fn apply(&mut self) {
         let new = match Config::load(&self.config.path) {
             Ok(new) => new,
             Err(errors) => {
@@ -74,21 +73,10 @@ impl Reload {
             info!(level = %new.log.level, "log level changed");
         }
         if difference.registries || difference.mesh {
-            let settings = new
-                .registries
-                .iter()
-                .map(|registry| registry.settings.clone())
-                .collect();
-            // The store must know a registry before its first event arrives.
-            if self
-                .pipeline
-                .configure(new.mesh.clone().into(), settings)
-                .await
-                .is_err()
-            {
-                return;
-            }
-            self.registries.send_replace(new.registries.clone());
+            self.configured.send_replace(Configured {
+                mesh: new.mesh.clone(),
+                registries: new.registries.clone(),
+            });
             info!(registries = new.registries.len(), "configuration changed");
         }
         self.config = new;

@@ -324,6 +324,19 @@ fn a_broken_object_keeps_its_last_good_version_also_over_a_restart() {
 }
 
 #[test]
+fn a_pod_that_left_its_slice_while_that_was_broken_serves_nothing_more() {
+    let mut cluster = Cluster::with(&cart());
+    cluster.replace();
+    let mut broken = slice("cart", "cart-1");
+    broken["ports"] = "none".into();
+    cluster.put(SLICE, broken);
+    cluster.update();
+    cluster.put(SLICE, slice("cart", "cart-2"));
+    let (upserts, _) = cluster.update();
+    assert_eq!(workload(&upserts).ports, []);
+}
+
+#[test]
 fn a_field_that_is_not_known_is_said_and_the_service_acts() {
     let mut object = service("cart", http());
     object["spec"]["aNewField"] = true.into();

@@ -6,7 +6,7 @@ use bowline_identity::SpiffeId;
 use bowline_manifests::Manifest;
 use bowline_mesh::{Object, Protocol, ServicePort, Source, Spec, Workload, WorkloadPort};
 
-use super::{ClusterState, service_of};
+use super::{ClusterState, Known, service_of};
 use crate::item::{Pod, PodName};
 
 impl ClusterState {
@@ -51,10 +51,7 @@ impl ClusterState {
         slices.sort_unstable();
         let mut ports: BTreeMap<u16, WorkloadPort> = BTreeMap::new();
         for name in slices {
-            let manifest = self
-                .manifests
-                .get(name)
-                .and_then(|known| known.object.manifest.as_deref());
+            let manifest = self.manifests.get(name).and_then(Known::manifest);
             let Some(Manifest::EndpointSlice(slice)) = manifest else {
                 continue;
             };

@@ -11,6 +11,7 @@ mod change;
 mod consul;
 mod grpc;
 mod identity;
+mod kubernetes;
 mod loads;
 mod loops;
 mod mistake;
