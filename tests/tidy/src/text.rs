@@ -19,6 +19,18 @@ const MAY_SLEEP: &[(&str, &str)] = &[
         "tests/harness/src/backend/http.rs",
         "a backend that answers late because the test asks it to",
     ),
+    (
+        "tests/harness/src/kubernetes/serve.rs",
+        "an API server that answers late because the test asks it to",
+    ),
+    (
+        "tests/harness/src/kubernetes/server.rs",
+        "it waits for a port as `eventually` does, whose future is not known to be Send",
+    ),
+    (
+        "tests/harness/src/kubernetes/watch.rs",
+        "an API server ends watches when their time is over",
+    ),
 ];
 
 /// A word that must not stand in some files, and why.
