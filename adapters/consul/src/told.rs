@@ -116,7 +116,9 @@ impl Told {
         }
         self.said = said;
         self.needs_replace = true;
-        Some(self.event(Change::Failing { error }, Vec::new()))
+        // What is wrong with what is served goes on being wrong.
+        let problems = self.problems.values().flatten().cloned().collect();
+        Some(self.event(Change::Failing { error }, problems))
     }
 
     /// Takes in what happened in a scope.
@@ -267,6 +269,9 @@ fn can_tell(views: &[ScopeView<'_>]) -> bool {
 
 /// What the registry fails with, where all of it does.
 fn all_failing(views: &[ScopeView<'_>]) -> Option<String> {
+    if let [only] = views {
+        return only.error().map(|error| error.to_string());
+    }
     let errors: Vec<String> = views
         .iter()
         .filter_map(|view| Some(format!("{}: {}", view.scope, view.error()?)))

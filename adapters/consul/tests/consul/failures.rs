@@ -279,3 +279,16 @@ async fn after_a_restart_without_consul_everything_of_before_is_there() {
     running.until_addresses(&["cart 10.0.0.1"]).await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_an_instance_is_said_also_while_consul_is_away() {
+    let (mut agent, mut running) = started(|settings| settings).await;
+    agent.register(&instance("cart", 3).address("no address"));
+    running
+        .until("a problem", |running| running.problems.len() == 1)
+        .await;
+    agent.stop().await;
+    running.until("that it fails", Running::is_failing).await;
+    assert_eq!(running.problems.len(), 1, "{:?}", running.problems);
+    running.stop().await;
+}
