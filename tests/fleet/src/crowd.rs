@@ -5,6 +5,7 @@ pub mod member;
 pub mod watch;
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     rc::Rc,
     time::{Duration, Instant},
@@ -71,7 +72,17 @@ impl Crowd {
     /// Begins to connect some of the proxies.
     pub fn connect(&mut self, target: &Target, which: Range<usize>) {
         let members = self.members.get(which).unwrap_or_default();
-        for together in members.chunks(self.streams_per_connection) {
+        // Whoever shares a connection shares its certificate, which is that of a namespace.
+        let mut by_namespace: BTreeMap<usize, Vec<Rc<Member>>> = BTreeMap::new();
+        for (index, member) in members.iter().enumerate() {
+            let key = match (&target.tls, self.streams_per_connection) {
+                (None, _) | (_, 1) => index / self.streams_per_connection,
+                (Some(_), _) => member.namespace(),
+            };
+            by_namespace.entry(key).or_default().push(member.clone());
+        }
+        let all = by_namespace.values();
+        for together in all.flat_map(|members| members.chunks(self.streams_per_connection)) {
             let run = connection::run(target.clone(), together.to_vec(), self.shared.clone());
             self.connections.spawn_local(Box::pin(run));
         }
@@ -92,7 +103,11 @@ impl Crowd {
             .await
             .with_context(|| {
                 let ready = self.shared.ready().borrow().len();
-                format!("{ready} of {proxies} proxies are ready")
+                let lacks = self.members.iter().find_map(|member| member.lacks());
+                format!(
+                    "{ready} of {proxies} proxies are ready; one is not: {}",
+                    lacks.unwrap_or_default()
+                )
             })?;
         let ready = self.shared.ready().borrow();
         Ok(ready.iter().take(proxies).copied().collect())

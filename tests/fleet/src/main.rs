@@ -2,20 +2,25 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bowline_fleet::{
     floor,
+    report::Report,
     run::{self, Options},
 };
 use clap::Parser;
-use tokio::{runtime, task::LocalSet};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
+};
 
 /// A simulated fleet of proxies: what does a control plane cost, and how fast is it?
 #[derive(Debug, Parser)]
 #[command(name = "fleet")]
 enum Command {
     /// Measure
-    Run(Options),
+    Run(Box<Options>),
     /// Be a server that sends what it is told to and nothing else
     #[command(hide = true)]
     Floor(floor::Options),
@@ -40,7 +45,7 @@ fn command(command: Command) -> Result<()> {
                 .enable_all()
                 .build()
                 .context("cannot start a runtime")?;
-            let report = LocalSet::new().block_on(&runtime, run::run(options, &say))?;
+            let report = LocalSet::new().block_on(&runtime, until_told_to_end(*options))?;
             answer(&report.table());
             match json {
                 Some(path) => run::write_json(&report, &path),
@@ -54,6 +59,17 @@ fn command(command: Command) -> Result<()> {
                 .context("cannot start a runtime")?;
             runtime.block_on(floor::run(options))
         }
+    }
+}
+
+/// What was started ends with this: also when it is told to end.
+async fn until_told_to_end(options: Options) -> Result<Report> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        report = run::run(options, &say) => report,
+        _ = terminated.recv() => bail!("told to end"),
+        _ = interrupted.recv() => bail!("told to end"),
     }
 }
 

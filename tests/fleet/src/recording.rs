@@ -234,3 +234,117 @@ fn marked(before: &[u8], marker: u64) -> Result<Bytes> {
     }
     Ok(after.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use bowline_proto::{
+        any,
+        envoy::config::{
+            core::v3::{Address as EnvoyAddress, SocketAddress},
+            endpoint::v3::{Endpoint, LbEndpoint, LocalityLbEndpoints},
+            route::v3::RouteConfiguration,
+        },
+    };
+
+    use super::*;
+    use crate::proxy::memo::{Keep, Memo};
+
+    fn endpoint(port: u32) -> LbEndpoint {
+        LbEndpoint {
+            load_balancing_weight: Some(1),
+            host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+                address: Some(EnvoyAddress {
+                    address: Some(Address::SocketAddress(SocketAddress {
+                        port_specifier: Some(PortSpecifier::PortValue(port)),
+                        ..SocketAddress::default()
+                    })),
+                }),
+                ..Endpoint::default()
+            })),
+            ..LbEndpoint::default()
+        }
+    }
+
+    fn resource(content: bowline_proto::Any) -> Vec<u8> {
+        Resource {
+            name: "one".to_owned(),
+            version: "1".to_owned(),
+            resource: Some(content),
+            ..Resource::default()
+        }
+        .encode_to_vec()
+    }
+
+    fn assignment() -> Vec<u8> {
+        resource(any(&ClusterLoadAssignment {
+            cluster_name: "one".to_owned(),
+            endpoints: vec![LocalityLbEndpoints {
+                lb_endpoints: vec![endpoint(80), endpoint(80), endpoint(80)],
+                ..LocalityLbEndpoints::default()
+            }],
+            ..ClusterLoadAssignment::default()
+        }))
+    }
+
+    /// The marker that a fleet finds after a change.
+    fn check(kind: Kind, before: &[u8], change: Change, marker: u64) -> Bytes {
+        let after = changed(before, change).unwrap();
+        let mut memo = Memo::new(Keep::Nothing);
+        let id = memo.of_delta(kind, &after).unwrap();
+        assert_eq!(memo.payload(kind, id).unwrap().marker, marker);
+        after
+    }
+
+    #[test]
+    fn a_change_leaves_its_marker() {
+        let marker = 4711;
+        let change = Change::Endpoint { service: 0, marker };
+        check(Kind::Endpoints, &assignment(), change, marker);
+        let routes = resource(any(&RouteConfiguration {
+            name: "one".to_owned(),
+            internal_only_headers: vec!["marker-000000001".to_owned()],
+            ..RouteConfiguration::default()
+        }));
+        let after = check(Kind::Routes, &routes, Change::Route { marker }, marker);
+        // Only the version is longer.
+        assert_eq!(after.len(), routes.len() + 31);
+    }
+
+    #[test]
+    fn a_replacement_gives_one_endpoint_another_address() {
+        let mut before = assignment();
+        for (replaced, ports) in [
+            (0, [80, 8081, 80]),
+            (1, [80, 8081, 8081]),
+            (2, [80, 8082, 8081]),
+        ] {
+            let marker = 10 + replaced as u64;
+            let change = Change::Replacement { replaced, marker };
+            let after = check(Kind::Endpoints, &before, change, marker);
+            let content = Resource::decode(&after[..]).unwrap().resource.unwrap();
+            let assignment: ClusterLoadAssignment = content.unpack().unwrap();
+            let endpoints = &assignment.endpoints[0].lb_endpoints;
+            let expected = ports.map(|port| endpoint(port).host_identifier);
+            let found: Vec<_> = endpoints
+                .iter()
+                .map(|one| one.host_identifier.clone())
+                .collect();
+            assert_eq!(found, expected);
+            before = after.to_vec();
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_for_a_marker_cannot_change() {
+        let routes = resource(any(&RouteConfiguration::default()));
+        assert!(changed(&routes, Change::Route { marker: 2 }).is_err());
+        let empty = resource(any(&ClusterLoadAssignment::default()));
+        let change = Change::Endpoint {
+            service: 0,
+            marker: 2,
+        };
+        assert!(changed(&empty, change).is_err());
+        assert!(changed(&assignment(), Change::Service { marker: 2 }).is_err());
+        assert!(changed(b"\xff", Change::Route { marker: 2 }).is_err());
+    }
+}

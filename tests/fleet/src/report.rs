@@ -102,6 +102,22 @@ impl Measured {
     }
 }
 
+impl Row {
+    /// In one line.
+    pub fn summary(&self) -> String {
+        let last = self.last.map_or_else(String::new, |last| {
+            let (p50, p99) = (number(last.p50_ms), number(last.p99_ms));
+            format!("last proxy p50 {p50} ms, p99 {p99} ms, ")
+        });
+        format!(
+            "  {}: {last}server CPU {} ms, received {}",
+            self.server,
+            number(self.server_cpu_ms),
+            bytes(self.traffic.received_bytes)
+        )
+    }
+}
+
 /// The server whose figures are divided by those of the others.
 pub const OURS: &str = "bowline";
 

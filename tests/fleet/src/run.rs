@@ -91,6 +91,9 @@ pub struct Options {
     /// The program `bowline`
     #[arg(long)]
     pub bowline: PathBuf,
+    /// This program, where it is not what runs
+    #[arg(long, hide = true)]
+    pub floor: Option<PathBuf>,
     /// The program of the peer that is built on go-control-plane; where there is none, it is left out
     #[arg(long)]
     pub go_control_plane: Option<PathBuf>,
@@ -216,7 +219,10 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
     let mut rows = Vec::new();
     for scenario in scenarios(&options.scenarios) {
         say(&format!("{} ...", scenario.name()));
-        rows.extend(scenario.run(&mut arena).await?);
+        let news = scenario.run(&mut arena).await?;
+        // A run that fails later has said at least this.
+        news.iter().for_each(|row| say(&row.summary()));
+        rows.extend(news);
     }
     left_out.append(&mut arena.failed);
     Ok(Report {
@@ -318,7 +324,10 @@ async fn start(
     let floor = |carrier: &str| -> Result<Program> {
         Ok(Program {
             name: name.name(),
-            path: std::env::current_exe()?,
+            path: match &options.floor {
+                Some(path) => path.clone(),
+                None => std::env::current_exe()?,
+            },
             arguments: ["floor", "--carrier", carrier].map(Into::into).to_vec(),
         })
     };

@@ -116,13 +116,21 @@ impl Scenario {
     /// When something does not happen that has to.
     pub async fn run(self, arena: &mut Arena) -> Result<Vec<Row>> {
         let name = self.name();
+        let repetitions = arena.extent.repetitions;
+        // What sends every proxy hundreds of kilobytes is repeated less often.
+        let few = repetitions.div_ceil(5);
         match self {
             Self::ColdStart => cold_start::run(arena).await,
             Self::EndpointChange => {
                 let world = arena.world;
-                change::run(name, arena, move |marker| endpoint(&world, marker)).await
+                change::run(name, arena, repetitions, move |marker| {
+                    endpoint(&world, marker)
+                })
+                .await
             }
-            Self::RouteChange => change::run(name, arena, |marker| Change::Route { marker }).await,
+            Self::RouteChange => {
+                change::run(name, arena, few, |marker| Change::Route { marker }).await
+            }
             Self::EndpointStream => {
                 let changes = arena.extent.rate * arena.extent.seconds;
                 let world = arena.world;
@@ -138,7 +146,7 @@ impl Scenario {
             }
             Self::StalledReader => stalled::run(arena).await,
             Self::ServiceAdded => {
-                change::run(name, arena, |marker| Change::Service { marker }).await
+                change::run(name, arena, few, |marker| Change::Service { marker }).await
             }
             Self::Restart => restart::run(arena).await,
             Self::Replica => restart::run_replica(arena).await,

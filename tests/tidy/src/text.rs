@@ -31,6 +31,18 @@ const MAY_SLEEP: &[(&str, &str)] = &[
         "tests/harness/src/kubernetes/watch.rs",
         "an API server ends watches when their time is over",
     ),
+    (
+        "tests/fleet/src/crowd.rs",
+        "a fleet is measured for a time, and says when something has not happened in it",
+    ),
+    (
+        "tests/fleet/src/crowd/connection.rs",
+        "a proxy that was not let in comes again after a pause, as Envoy does",
+    ),
+    (
+        "tests/fleet/src/server/child.rs",
+        "it waits for servers that say where they listen by a file, between two looks at it",
+    ),
 ];
 
 /// A word that must not stand in some files, and why.

@@ -230,6 +230,7 @@ impl Frames {
                     frame.advance(FRAME_HEAD);
                     Ok(Some(frame))
                 }
+                _ if self.chunk.is_empty() => Ok(None),
                 expected => {
                     let chunk = std::mem::take(&mut self.chunk);
                     self.begun

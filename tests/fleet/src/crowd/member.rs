@@ -205,6 +205,12 @@ impl Member {
         self.model.borrow().all(kind)
     }
 
+    /// What keeps it from being ready; nothing where it is.
+    pub fn lacks(&self) -> Option<String> {
+        let model = self.model.borrow();
+        (!model.is_ready()).then(|| model.lacks())
+    }
+
     /// Forgets what it holds, as a proxy that is started anew.
     pub fn restart(&self) {
         let mut model = self.model.borrow_mut();

@@ -189,7 +189,9 @@ mod tests {
         let mut watches = Watches::default();
         let begin = Instant::now();
         let ids = [2, 3].map(|marker| watches.await_marker(Kind::Routes, name, marker, 2));
-        ids.map(|id| watches.begin(id, begin));
+        for id in ids {
+            watches.begin(id, begin);
+        }
         let at = |ms| begin + Duration::from_millis(ms);
         let got = |before, now| {
             [Got {

@@ -96,17 +96,41 @@ impl Model {
     }
 
     /// Whether it has all that it asked for, on this stream.
+    ///
+    /// In state of the world a proxy says which version of everything it holds, and a server that has the same need not answer.
     pub fn is_ready(&self) -> bool {
+        let is_answered = |kind| self.tracks.of(kind).is_answered;
+        let may_hold_all = self.variant == Variant::StateOfTheWorld
+            && self.has_started
+            && Kind::ALL.into_iter().any(is_answered);
         Kind::ALL.into_iter().all(|kind| {
-            let track = self.tracks.of(kind);
-            track.missing == 0 && (track.is_answered || !kind.is_wildcard())
+            let is_known = is_answered(kind) || !kind.is_wildcard() || may_hold_all;
+            self.tracks.of(kind).missing == 0 && is_known
         }) && self.warming.is_empty()
     }
 
-    /// What it holds of a resource.
-    pub fn holds(&self, kind: Kind, name: NameId) -> PayloadId {
-        let held = self.tracks.of(kind).held.get(name.index());
-        held.copied().unwrap_or(PayloadId::NONE)
+    /// What keeps it from being ready, for an error.
+    pub fn lacks(&self) -> String {
+        let kinds = Kind::ALL.into_iter().map(|kind| {
+            let Track {
+                is_asked,
+                is_answered,
+                subscribed,
+                missing,
+                ..
+            } = self.tracks.of(kind);
+            format!(
+                "{kind:?}: asked {is_asked}, answered {is_answered}, {missing} missing of {}",
+                subscribed.len()
+            )
+        });
+        let kinds: Vec<String> = kinds.collect();
+        format!(
+            "{:?}; {}; {} clusters are warming",
+            self.variant,
+            kinds.join("; "),
+            self.warming.len()
+        )
     }
 
     /// All that it holds of a kind.

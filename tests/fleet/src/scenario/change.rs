@@ -13,6 +13,7 @@ use crate::{
 pub(super) async fn run(
     name: &'static str,
     arena: &mut Arena,
+    repetitions: usize,
     change: impl Fn(u64) -> Change,
 ) -> Result<Vec<Row>> {
     let mut results: Vec<Option<Result<Measured>>> = arena
@@ -20,7 +21,7 @@ pub(super) async fn run(
         .iter()
         .map(|deployment| can(&deployment.server, change(0)).then(|| Ok(Measured::default())))
         .collect();
-    for _ in 0..arena.extent.repetitions {
+    for _ in 0..repetitions {
         let change = change(arena.next_marker());
         let world = arena.world;
         for (deployment, result) in arena.deployments.iter_mut().zip(&mut results) {
@@ -31,7 +32,7 @@ pub(super) async fn run(
             }
         }
     }
-    let changes = arena.extent.repetitions.max(1) as f64;
+    let changes = repetitions.max(1) as f64;
     let proxies = arena.world.proxies as f64;
     for measured in results.iter_mut().flatten().flatten() {
         let received = measured.traffic.received_bytes as f64;
