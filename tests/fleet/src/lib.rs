@@ -9,7 +9,9 @@
 //! - [`floor`]: servers that do nothing but send.
 //! - [`scenario`]: what happens to servers and proxies, and what is measured.
 //! - [`report`]: the figures.
+//! - [`cluster`]: the same questions for a large Kubernetes cluster.
 
+pub mod cluster;
 pub mod control;
 pub mod crowd;
 pub mod floor;

@@ -206,6 +206,14 @@ pub fn pod(namespace: &str, name: &str, app: &str, address: &str, node: &str) ->
             "serviceAccount": app,
             "serviceAccountName": app,
             "terminationGracePeriodSeconds": 30,
+            "volumes": [{
+                "name": "kube-api-access-x2x7b",
+                "projected": {"defaultMode": 420, "sources": [
+                    {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                    {"configMap": {"name": "kube-root-ca.crt",
+                                   "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                ]},
+            }],
             "tolerations": [{
                 "key": "node.kubernetes.io/not-ready", "operator": "Exists",
                 "effect": "NoExecute", "tolerationSeconds": 300,
