@@ -109,6 +109,16 @@ const LAYERS: &[Layer] = &[
         ],
         why: "the program wires everything, except what is there for tests only",
     },
+    Layer {
+        name: "bowline-example-embedded-server",
+        may_use: &[
+            "bowline-ads",
+            "bowline-identity",
+            "bowline-proto",
+            "bowline-snapshot",
+        ],
+        why: "it shows what a control plane needs that is not ours",
+    },
 ];
 
 /// A crate, where it is, and our other crates that it is built from: not those that only its tests use.

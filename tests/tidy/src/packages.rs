@@ -17,6 +17,8 @@ const LICENCES: &[&str] = &[
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    // For data: the roots of public authorities, as they are (webpki-root-certs).
+    "CDLA-Permissive-2.0",
     // For data, such as the roots of public authorities: what is made with it is not bound.
     "CDLA-Permissive-2.0",
     "ISC",
