@@ -9,10 +9,10 @@
 
 pub mod cargo;
 pub mod envoy;
+pub mod grpc;
 pub mod image;
 pub mod kubectl;
 mod wheel;
-pub mod grpc;
 pub mod workspace;
 
 mod environment;
