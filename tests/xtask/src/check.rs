@@ -57,6 +57,8 @@ const STEPS: &[Step] = &[
         arguments: &[
             "test",
             "--workspace",
+            // Whoever reads this wants to know of all failures.
+            "--no-fail-fast",
             "--bins",
             "--lib",
             "--tests",

@@ -135,7 +135,13 @@ fn render_shows_what_a_workload_would_get() {
     let line = "render --config bowline.yaml --workload shop/cart-1 -o json";
     let all: Value = serde_json::from_str(&run(directory.path(), line).success()).unwrap();
     let names: Vec<_> = all.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["CDS", "EDS", "LDS", "RDS", "SDS"]);
+    // Every type, also where there is nothing of it: a script need not ask whether it is there.
+    assert_eq!(
+        names,
+        [
+            "CDS", "ECDS", "EDS", "LDS", "RDS", "RTDS", "SDS", "SRDS", "VHDS"
+        ]
+    );
     let cluster = "outbound|80||cart.shop.svc.cluster.local";
     let eds = run(
         directory.path(),
