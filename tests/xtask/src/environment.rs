@@ -23,7 +23,8 @@ pub(crate) fn complete<T>(
         return Ok(found);
     }
     fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
-    let filling = tools.join(format!("{name}.{}", std::process::id()));
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    let filling = tools.join(format!("{name}.{process}.{thread:?}"));
     let is_complete = || find(&folder).is_some();
     let filled = fill(&filling).and_then(|()| settle(&filling, &folder, is_complete));
     // Nothing is left of it after a success; after a failure it is in nobody's way.
@@ -46,8 +47,8 @@ fn settle(filling: &Path, folder: &Path, is_complete: impl Fn() -> bool) -> Resu
     }
 }
 
-/// Makes a virtual environment of Python with one package and what that needs in it.
-pub(crate) fn python_package(environment: &Path, package: &str) -> Result<()> {
+/// Makes a virtual environment of Python with one package in it; `options` are pip's.
+pub(crate) fn python_package(environment: &Path, package: &str, options: &[&str]) -> Result<()> {
     let python: PathBuf = std::env::var_os("PYTHON")
         .unwrap_or_else(|| "python3".into())
         .into();
@@ -70,7 +71,9 @@ pub(crate) fn python_package(environment: &Path, package: &str) -> Result<()> {
     }
     let installed = Command::new(environment.join("bin/python"))
         .args(["-m", "pip", "install", "--disable-pip-version-check"])
-        .args(["--quiet", package])
+        .arg("--quiet")
+        .args(options)
+        .arg(package)
         .output()
         .context("cannot run pip")?;
     if !installed.status.success() {

@@ -23,8 +23,9 @@ pub const NODE_XDS_VERSION: &str = "1.14.1";
 /// # Errors
 /// When Python 3 or its `venv` module is missing, or the package cannot be fetched.
 pub fn python() -> Result<PathBuf> {
-    let fill =
-        |folder: &Path| environment::python_package(folder, &format!("grpcio=={PYTHON_VERSION}"));
+    let fill = |folder: &Path| {
+        environment::python_package(folder, &format!("grpcio=={PYTHON_VERSION}"), &[])
+    };
     environment::complete(&format!("grpcio-{PYTHON_VERSION}"), fill, |folder| {
         let has_it = fs::read_dir(folder.join("lib"))
             .ok()?
