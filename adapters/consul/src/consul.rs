@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_mesh::{Balancing, Object, RegistryEvent, RegistryPart, RegistrySettings};
+use bowline_mesh::{Object, RegistryEvent, RegistryPart, RegistrySettings};
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -21,7 +21,7 @@ use crate::{
     part::Rates,
     scope::Scope,
     settings::ConsulSettings,
-    told::{ScopeView, ServiceSettings, Told},
+    told::{ScopeView, Told},
     watcher::{Action, Answer, Failure, RequestId, Standing, WatchSettings, Watcher},
 };
 
@@ -67,16 +67,7 @@ impl Consul {
             parts,
         } = self;
         let settings = Arc::new(settings);
-        let has_several = consul.datacenters.len() > 1;
-        let services = ServiceSettings {
-            service_port: consul.service_port,
-            balancing: match has_several {
-                // Whoever is in a datacenter uses what is there.
-                true => Balancing::PreferRegion,
-                false => Balancing::Everywhere,
-            },
-        };
-        let mut told = Told::new(settings.clone(), services, last_good);
+        let mut told = Told::new(settings.clone(), consul.service_port, last_good);
         let agents: Vec<Arc<Agent>> = consul
             .addresses
             .iter()

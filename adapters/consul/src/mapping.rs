@@ -3,6 +3,7 @@
 //! One instance is one group with one endpoint, an object of its own: a change of one costs one. One that is wrong is one Problem, and
 //! stays as it was when it was last right.
 
+mod balancing;
 mod convention;
 mod key;
 mod name;
@@ -19,6 +20,7 @@ use bowline_mesh::{
     RegistrySettings, Severity, Source, Spec,
 };
 
+pub(crate) use balancing::balancing;
 pub(crate) use key::InstanceName;
 pub(crate) use name::{label, name};
 pub(crate) use service::service;
@@ -306,7 +308,7 @@ fn health(entry: &Entry) -> (Health, u32) {
     {
         return (Health::Draining, clamped(passing));
     }
-    // Not taken away: where all of a zone seem to fail at once, Envoy's panic threshold decides.
+    // Not taken away: how many of them fail decides how much another region is to take.
     if is_broken {
         return (Health::Unhealthy, clamped(passing));
     }

@@ -19,7 +19,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// What is watched of a Consul whose agents are in a datacenter, in the order in which its words count.
+    /// What is watched of a Consul whose agents are in a datacenter, in the order of the entry.
     pub(crate) fn all(consul: &ConsulSettings, own: &Arc<str>) -> Vec<Self> {
         let own_only = [own.clone()];
         let datacenters = match consul.datacenters.is_empty() {

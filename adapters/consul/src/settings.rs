@@ -15,7 +15,7 @@ pub struct ConsulSettings {
     pub addresses: Vec<AgentAddress>,
     /// The datacenter of the agents; asked of them where it is not said.
     pub datacenter: Option<Arc<str>>,
-    /// Datacenters that are read, in the order in which their words count; the agents' own where there are none.
+    /// Datacenters that are read, in the order in which they stand in for each other; the agents' own where there are none.
     pub datacenters: Vec<Arc<str>>,
     /// The partition that is read; the agents' own where there is none.
     pub partition: Option<Arc<str>>,

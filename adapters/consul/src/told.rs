@@ -7,9 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use bowline_mesh::{
-    Balancing, Change, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec,
-};
+use bowline_mesh::{Change, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec};
 
 use crate::{
     mapping::{InstanceName, label},
@@ -38,18 +36,12 @@ impl ScopeView<'_> {
     }
 }
 
-/// How the mesh sees services that Consul has.
-#[derive(Debug, Clone)]
-pub(crate) struct ServiceSettings {
-    pub(crate) service_port: Option<u16>,
-    pub(crate) balancing: Balancing,
-}
-
 /// What the mesh was told, and what it is to be told.
 #[derive(Debug)]
 pub(crate) struct Told {
     settings: Arc<RegistrySettings>,
-    services: ServiceSettings,
+    /// The number by which services are called that say none.
+    service_port: Option<u16>,
     families: BTreeMap<Family, BTreeMap<ObjectKey, Object>>,
     /// Problems by scope and service.
     problems: BTreeMap<(usize, Arc<str>), Vec<Problem>>,
@@ -73,7 +65,7 @@ impl Told {
     /// With the objects that the mesh had before the start.
     pub(crate) fn new(
         settings: Arc<RegistrySettings>,
-        services: ServiceSettings,
+        service_port: Option<u16>,
         last_good: Vec<Object>,
     ) -> Self {
         let mut families: BTreeMap<Family, BTreeMap<ObjectKey, Object>> = BTreeMap::new();
@@ -85,7 +77,7 @@ impl Told {
         }
         Self {
             settings,
-            services,
+            service_port,
             families,
             problems: BTreeMap::new(),
             said: Said::Nothing,
@@ -234,7 +226,7 @@ impl Told {
     /// What one name is now.
     fn renew(&mut self, family: Family, views: &[ScopeView<'_>]) {
         let before = self.families.remove(&family).unwrap_or_default();
-        let objects = objects(&self.settings, &self.services, &family, &before, views);
+        let objects = objects(&self.settings, self.service_port, &family, &before, views);
         if !objects.is_empty() {
             self.families.insert(family, objects);
         }

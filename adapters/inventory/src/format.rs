@@ -21,6 +21,8 @@ pub(crate) struct ServiceEntry {
     pub(crate) ports: Vec<ServicePortEntry>,
     pub(crate) prefer: Option<Prefer>,
     #[serde(default)]
+    pub(crate) failover: Vec<String>,
+    #[serde(default)]
     pub(crate) headless: bool,
     pub(crate) health_check: Option<HealthCheckEntry>,
     pub(crate) traffic: Option<TrafficEntry>,

@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use bowline_document::Node;
 use bowline_mesh::{
-    Balancing, Hostname, Kind, NameError, Namespace, Object, Policy, RegistrySettings, Service,
-    Spec, TrafficSettings,
+    Balancing, Hostname, Kind, NameError, Namespace, Object, Policy, RegionOrder, RegistrySettings,
+    Service, Spec, TrafficSettings,
 };
 
 use crate::{
@@ -98,6 +98,7 @@ fn objects(
         addresses,
         ports,
         prefer,
+        failover,
         headless,
         health_check: health_check_entry,
         traffic: traffic_entry,
@@ -112,7 +113,7 @@ fn objects(
             findings.take(&format!("addresses[{index}]"), hint, service_address(text))
         })
         .collect();
-    let balancing = balancing(prefer, headless, findings);
+    let balancing = balancing(prefer, failover, headless, findings);
     let ports = service_ports(ports, findings);
     let health_check = health_check_entry.and_then(|entry| health_check(entry, findings));
     let settings = traffic_entry.map(|entry| traffic(entry, findings));
@@ -161,12 +162,32 @@ fn named(
 }
 
 /// How callers pick an endpoint.
-fn balancing(prefer: Option<Prefer>, headless: bool, findings: &mut Findings) -> Balancing {
+fn balancing(
+    prefer: Option<Prefer>,
+    failover: Vec<String>,
+    headless: bool,
+    findings: &mut Findings,
+) -> Balancing {
+    if prefer.is_none() && !failover.is_empty() {
+        findings.refuse(
+            "failover",
+            "it says where callers go that have nothing near them, but they do not look for what is near",
+            "add `prefer: region` or `prefer: zone`, or remove `failover`",
+        );
+    }
+    if let Some(place) = failover.iter().position(|region| !is_region(region)) {
+        findings.refuse(
+            format!("failover[{place}]"),
+            "it is no region",
+            "write the first part of a `locality`, such as `eu-west-1`",
+        );
+    }
+    let order = RegionOrder::new(failover.into_iter().map(Arc::from));
     match (prefer, headless) {
         (None, false) => Balancing::Everywhere,
         (None, true) => Balancing::ByAddress,
-        (Some(Prefer::Zone), false) => Balancing::PreferZone,
-        (Some(Prefer::Region), false) => Balancing::PreferRegion,
+        (Some(Prefer::Zone), false) => Balancing::PreferZone(order),
+        (Some(Prefer::Region), false) => Balancing::PreferRegion(order),
         (Some(_), true) => {
             findings.refuse(
                 "prefer",
@@ -176,6 +197,10 @@ fn balancing(prefer: Option<Prefer>, headless: bool, findings: &mut Findings) ->
             Balancing::ByAddress
         }
     }
+}
+
+fn is_region(text: &str) -> bool {
+    !text.is_empty() && !text.contains('/')
 }
 
 /// A name with dots could not be told from a hostname where workloads refer to it.

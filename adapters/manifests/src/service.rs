@@ -8,7 +8,7 @@ mod port;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use bowline_mesh::{
-    Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Object,
+    Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Object, RegionOrder,
     Service as MeshService, ServicePort as MeshPort, Spec,
 };
 use serde::Deserialize;
@@ -205,7 +205,7 @@ fn addresses(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> 
 fn balancing(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> Balancing {
     match spec.traffic_distribution.as_deref() {
         None | Some("") => Balancing::Everywhere,
-        Some("PreferClose" | "PreferSameZone") => Balancing::PreferZone,
+        Some("PreferClose" | "PreferSameZone") => Balancing::PreferZone(RegionOrder::default()),
         Some("PreferSameNode") => {
             report.unsupported(
                 &field.key("trafficDistribution"),
@@ -213,7 +213,7 @@ fn balancing(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> 
                 "endpoints of the caller's zone are preferred",
                 "say PreferSameZone",
             );
-            Balancing::PreferZone
+            Balancing::PreferZone(RegionOrder::default())
         }
         Some(other) => {
             report.unsupported(

@@ -11,9 +11,9 @@ use bowline_mesh::{
     Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
     IpFamilies, Labels, Locality, MeshSettings, MeshStore, NamedMatch, Namespace, Network, Object,
-    OutboundMode, PathMatch, Protocol, Proxy, RegistryEvent, RegistryId, RegistrySettings, Rewrite,
-    Role, RouteParent, Service, ServicePort, Source, Spec, Timeouts, TrafficSettings, ValueMatch,
-    Workload, WorkloadPort,
+    OutboundMode, PathMatch, Protocol, Proxy, RegionOrder, RegistryEvent, RegistryId,
+    RegistrySettings, Rewrite, Role, RouteParent, Service, ServicePort, Source, Spec, Timeouts,
+    TrafficSettings, ValueMatch, Workload, WorkloadPort,
     view::{EndpointsKey, InboundKey, OutboundKey},
 };
 
@@ -73,7 +73,7 @@ impl Fleet {
                 local_port: None,
             }],
             balancing: if Self::prefers_zone(index) {
-                Balancing::PreferZone
+                Balancing::PreferZone(RegionOrder::default())
             } else {
                 Balancing::Everywhere
             },

@@ -47,7 +47,7 @@ pub use route::{
     NamedMatch, PathChange, PathMatch, Redirect, RedirectScheme, Rewrite, RouteParent, StreamRoute,
     Timeouts, ValueMatch,
 };
-pub use service::{Balancing, HealthCheck, Probe, Protocol, Service, ServicePort};
+pub use service::{Balancing, HealthCheck, Probe, Protocol, RegionOrder, Service, ServicePort};
 pub use settings::{HostnameTemplate, MeshSettings, OutboundMode, RegistrySettings, TemplateError};
 pub use store::{Applied, Changed, MeshStore, Persist};
 pub use workload::{Workload, WorkloadPort};

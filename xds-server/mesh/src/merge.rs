@@ -113,7 +113,7 @@ pub(crate) fn merge<'a>(
                 other_names: BTreeMap::new(),
             })
             .collect(),
-        balancing: *balancing,
+        balancing: balancing.clone(),
         health_check: health_check.clone(),
         discovery,
         origins: vec![winner.clone()],

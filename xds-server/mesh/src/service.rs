@@ -88,29 +88,51 @@ impl Protocol {
 }
 
 /// How a caller picks one of a service's endpoints.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Balancing {
     /// Any endpoint, by weight.
     #[default]
     Everywhere,
-    /// Endpoints of the caller's zone while there are healthy ones, then its region, then any.
-    PreferZone,
-    /// Endpoints of the caller's region while there are healthy ones, then any.
-    PreferRegion,
+    /// Endpoints of the caller's zone while there are healthy ones, then its region, then other regions.
+    PreferZone(RegionOrder),
+    /// Endpoints of the caller's region while there are healthy ones, then other regions.
+    PreferRegion(RegionOrder),
     /// The address that the caller has looked up (headless services): no balancing.
     ByAddress,
 }
 
 impl Balancing {
     /// Whether the caller's locality matters.
-    pub fn looks_at_locality(self) -> bool {
+    pub fn looks_at_locality(&self) -> bool {
         match self {
-            Self::PreferZone | Self::PreferRegion => true,
+            Self::PreferZone(_) | Self::PreferRegion(_) => true,
             Self::Everywhere | Self::ByAddress => false,
         }
+    }
+}
+
+/// In which order regions are used that are not the caller's: those that are named one after the other, then all others alike.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RegionOrder(Arc<[Arc<str>]>);
+
+impl RegionOrder {
+    /// The order of these regions. Of a region that is named twice the first place counts.
+    pub fn new(regions: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let mut order = Vec::new();
+        for region in regions {
+            if !order.contains(&region) {
+                order.push(region);
+            }
+        }
+        Self(order.into())
+    }
+
+    /// How many regions are used before this one.
+    pub fn before(&self, region: &str) -> usize {
+        let place = self.0.iter().position(|named| **named == *region);
+        place.unwrap_or(self.0.len())
     }
 }
 

@@ -143,7 +143,7 @@ fn assignment(
     let mut unreachable = BTreeSet::new();
     // Envoy refuses an assignment with the same address twice. The first in order of keys wins, not who came first.
     let mut seen = BTreeSet::new();
-    let mut by_locality: BTreeMap<(u32, &Locality), Vec<Placed<'_>>> = BTreeMap::new();
+    let mut by_locality: BTreeMap<(usize, &Locality), Vec<Placed<'_>>> = BTreeMap::new();
     for (key, group) in groups {
         for endpoint in &group.endpoints {
             let Some(port) = served_at(service, port, &key.registry, endpoint) else {
@@ -158,7 +158,7 @@ fn assignment(
                 }
             }
             if seen.insert((&endpoint.address, port)) {
-                let rank = preference(service.balancing, locality, &endpoint.locality);
+                let rank = preference(&service.balancing, locality, &endpoint.locality);
                 by_locality
                     .entry((rank, &endpoint.locality))
                     .or_default()
@@ -245,7 +245,7 @@ fn called(network: &Network) -> String {
 }
 
 /// How good a place is for a caller: 0 is best. May have gaps.
-fn preference(balancing: Balancing, caller: Option<&Locality>, endpoint: &Locality) -> u32 {
+fn preference(balancing: &Balancing, caller: Option<&Locality>, endpoint: &Locality) -> usize {
     let Some(caller) = caller.filter(|caller| !caller.region.is_empty()) else {
         return 0;
     };
@@ -253,10 +253,11 @@ fn preference(balancing: Balancing, caller: Option<&Locality>, endpoint: &Locali
     let is_same_zone = is_same_region && caller.zone == endpoint.zone && !caller.zone.is_empty();
     match balancing {
         Balancing::Everywhere | Balancing::ByAddress => 0,
-        Balancing::PreferRegion => u32::from(!is_same_region),
-        Balancing::PreferZone if is_same_zone => 0,
-        Balancing::PreferZone if is_same_region => 1,
-        Balancing::PreferZone => 2,
+        Balancing::PreferRegion(_) if is_same_region => 0,
+        Balancing::PreferRegion(others) => 1 + others.before(&endpoint.region),
+        Balancing::PreferZone(_) if is_same_zone => 0,
+        Balancing::PreferZone(_) if is_same_region => 1,
+        Balancing::PreferZone(others) => 2 + others.before(&endpoint.region),
     }
 }
 
@@ -271,12 +272,12 @@ fn scaled(weight: u32, divisor: u64) -> u32 {
 }
 
 fn localities(
-    by_locality: BTreeMap<(u32, &Locality), Vec<Placed<'_>>>,
+    by_locality: BTreeMap<(usize, &Locality), Vec<Placed<'_>>>,
 ) -> Vec<LocalityLbEndpoints> {
     let divisor = divisor(by_locality.values().flatten());
     // Envoy refuses priorities with gaps.
-    let ranks: BTreeSet<u32> = by_locality.keys().map(|(rank, _)| *rank).collect();
-    let priorities: BTreeMap<u32, u32> = ranks.into_iter().zip(0..).collect();
+    let ranks: BTreeSet<usize> = by_locality.keys().map(|(rank, _)| *rank).collect();
+    let priorities: BTreeMap<usize, u32> = ranks.into_iter().zip(0..).collect();
     by_locality
         .into_iter()
         .map(|((rank, locality), placed)| LocalityLbEndpoints {

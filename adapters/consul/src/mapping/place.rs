@@ -1,6 +1,6 @@
 //! Where an instance is: its address, and its locality.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bowline_mesh::{Address, Locality, RegistrySettings};
 
@@ -124,18 +124,22 @@ pub(crate) fn locality(
     let is_said = region.is_some() || zone.is_some();
     match is_said || default.region.is_empty() {
         true => {
-            let fallback = match default.region.is_empty() {
-                true => &*scope.datacenter,
-                false => &*default.region,
-            };
             // A narrower place has no meaning without the wider.
             let subzone = zone.and(subzone).unwrap_or_default();
             Locality::new(
-                region.unwrap_or(fallback),
+                region.unwrap_or(default_region(settings, scope)),
                 zone.unwrap_or_default(),
                 subzone,
             )
         }
         false => default.clone(),
+    }
+}
+
+/// The region of instances that say none.
+pub(super) fn default_region<'a>(settings: &'a RegistrySettings, scope: &'a Scope) -> &'a Arc<str> {
+    match settings.locality.region.is_empty() {
+        true => &scope.datacenter,
+        false => &settings.locality.region,
     }
 }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_mesh::{Namespace, Object, ObjectKey, RegistrySettings, Source, Spec};
 
-use super::{ScopeView, ServiceSettings};
+use super::ScopeView;
 use crate::{
-    mapping::{Context, Instance, InstanceName, hostname, label, name, service, source},
+    mapping::{Context, Instance, InstanceName, balancing, hostname, label, name, service, source},
     watcher::Known,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn family_of(object: &Object) -> Option<Family> {
 /// The services and endpoints of a family.
 pub(super) fn objects(
     settings: &RegistrySettings,
-    services: &ServiceSettings,
+    service_port: Option<u16>,
     family: &Family,
     before: &BTreeMap<ObjectKey, Object>,
     views: &[ScopeView<'_>],
@@ -99,16 +99,13 @@ pub(super) fn objects(
             Known::Absent => {}
         }
     }
+    let scopes = views.iter().map(|view| view.scope);
+    let balancing = balancing(settings, scopes, objects.values());
     for (namespace, (instances, place)) in by_namespace {
         let Ok(hostname) = hostname(settings, &consul_name, &namespace) else {
             continue;
         };
-        let service = service(
-            hostname,
-            instances,
-            services.service_port,
-            services.balancing,
-        );
+        let service = service(hostname, instances, service_port, balancing.clone());
         if let (Some(service), Some(place)) = (service, place) {
             let object = Object::new(
                 settings.id.clone(),

@@ -2,7 +2,7 @@
 
 use bowline_consul::ConsulSettings;
 use bowline_harness::consul::{ConsulAgent, Health, Instance};
-use bowline_mesh::{Balancing, Health as MeshHealth, Hostname, PartState};
+use bowline_mesh::{Balancing, Health as MeshHealth, Hostname, PartState, RegionOrder};
 
 use crate::running::{Running, at};
 
@@ -100,17 +100,21 @@ async fn one_name_of_several_datacenters_is_one_service_with_the_localities_of_i
     let agent = ConsulAgent::start().await.unwrap();
     let far = agent.datacenter("dc2");
     agent.register(&cart(1));
+    agent.register(&cart(3).meta("region", "attic"));
     far.register(&cart(2).tagged("wan", "203.0.113.2", 18080));
     let mut running = Running::start(ConsulSettings {
-        datacenters: vec!["dc1".into(), "dc2".into()],
+        datacenters: vec!["dc2".into(), "dc1".into()],
         ..at(&agent)
     });
     running
-        .until_addresses(&["cart 10.0.0.1", "cart 203.0.113.2"])
+        .until_addresses(&["cart 10.0.0.1", "cart 10.0.0.3", "cart 203.0.113.2"])
         .await;
     let hostname: Hostname = "cart.default.svc.cluster.local".parse().unwrap();
     let service = running.mesh().service(&hostname).unwrap().clone();
-    assert_eq!(service.balancing, Balancing::PreferRegion);
+    assert_eq!(
+        service.balancing,
+        Balancing::PreferRegion(RegionOrder::new(["dc2", "dc1", "attic"].map(Into::into)))
+    );
     assert_eq!(service.origins.len(), 1);
     let mut regions: Vec<_> = running
         .endpoints()
@@ -124,10 +128,16 @@ async fn one_name_of_several_datacenters_is_one_service_with_the_localities_of_i
     regions.sort();
     assert_eq!(
         regions,
-        [("dc1".to_owned(), 8080), ("dc2".to_owned(), 18080)]
+        [
+            ("attic".to_owned(), 8080),
+            ("dc1".to_owned(), 8080),
+            ("dc2".to_owned(), 18080)
+        ]
     );
     far.deregister(&cart(2));
-    running.until_addresses(&["cart 10.0.0.1"]).await;
+    running
+        .until_addresses(&["cart 10.0.0.1", "cart 10.0.0.3"])
+        .await;
     running.stop().await;
 }
 

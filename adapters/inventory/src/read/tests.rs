@@ -139,6 +139,7 @@ services:
     namespace: shop
     addresses: [10.96.0.7, 'fd00::7']
     prefer: zone
+    failover: [eu, us]
     ports:
       - {number: 80, protocol: http}
       - {number: 81, protocol: http}
@@ -156,7 +157,7 @@ services:
     assert_eq!(problems(&event), [""; 0]);
     insta_like(
         &*service(&event, "cart.shop.svc.cluster.local"),
-        "Service { hostname: Hostname(\"cart.shop.svc.cluster.local\"), addresses: [10.96.0.7, fd00::7], ports: [ServicePort { number: 80, name: \"http\", protocol: Http, local_port: None }, ServicePort { number: 81, name: \"http-81\", protocol: Http, local_port: None }, ServicePort { number: 82, name: \"port-82\", protocol: Auto, local_port: None }, ServicePort { number: 83, name: \"grpc-admin\", protocol: Grpc, local_port: None }, ServicePort { number: 5432, name: \"db\", protocol: Tcp, local_port: Some(15432) }], balancing: PreferZone, health_check: Some(HealthCheck { probe: Http { path: \"/healthz\", host: Some(Hostname(\"cart.internal\")) }, interval: 5s, timeout: 500ms, unhealthy_threshold: 6, healthy_threshold: 4 }) }",
+        "Service { hostname: Hostname(\"cart.shop.svc.cluster.local\"), addresses: [10.96.0.7, fd00::7], ports: [ServicePort { number: 80, name: \"http\", protocol: Http, local_port: None }, ServicePort { number: 81, name: \"http-81\", protocol: Http, local_port: None }, ServicePort { number: 82, name: \"port-82\", protocol: Auto, local_port: None }, ServicePort { number: 83, name: \"grpc-admin\", protocol: Grpc, local_port: None }, ServicePort { number: 5432, name: \"db\", protocol: Tcp, local_port: Some(15432) }], balancing: PreferZone(RegionOrder([\"eu\", \"us\"])), health_check: Some(HealthCheck { probe: Http { path: \"/healthz\", host: Some(Hostname(\"cart.internal\")) }, interval: 5s, timeout: 500ms, unhealthy_threshold: 6, healthy_threshold: 4 }) }",
     );
     insta_like(
         &*service(&event, "legacy.internal"),
@@ -390,6 +391,16 @@ fn a_wrong_entry_is_said_and_left_out_and_the_rest_goes_on() {
             "services",
             "{name: x, ports: [{number: 80}], headless: true, prefer: zone}",
             "BW0201 3 prefer: a headless service is called by the address that the caller has looked up, so there is nothing to prefer",
+        ),
+        (
+            "services",
+            "{name: x, ports: [{number: 80}], failover: [eu]}",
+            "BW0201 3 failover: it says where callers go that have nothing near them, but they do not look for what is near",
+        ),
+        (
+            "services",
+            "{name: x, ports: [{number: 80}], prefer: region, failover: [eu, us/us-1]}",
+            "BW0201 3 failover[1]: it is no region",
         ),
         (
             "services",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bowline_mesh::{Change, Object, RegistryEvent};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub(crate) fn event(event: &RegistryEvent) -> String {
     let mut text = String::new();
@@ -61,9 +61,14 @@ fn is_empty(value: &Value) -> bool {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
-        Value::Object(entries) => entries.values().all(is_empty),
+        Value::Object(entries) => !is_variant(entries) && entries.values().all(is_empty),
         Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// A variant of an enumeration says something also where there is nothing in it.
+fn is_variant(entries: &Map<String, Value>) -> bool {
+    entries.len() == 1 && entries.values().all(Value::is_array)
 }
 
 fn is_flat(value: &Value) -> bool {
@@ -80,7 +85,7 @@ fn in_a_line(value: &Value) -> String {
         Value::Object(entries) => {
             let entries: Vec<_> = entries
                 .iter()
-                .filter(|(_, value)| !is_empty(value))
+                .filter(|(_, value)| is_variant(entries) || !is_empty(value))
                 .map(|(name, value)| format!("{name}: {}", in_a_line(value)))
                 .collect();
             format!("{{{}}}", entries.join(", "))

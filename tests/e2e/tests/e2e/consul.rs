@@ -2,7 +2,7 @@
 
 use bowline_harness::{
     Connections, Envoy, HttpBackend, Request,
-    consul::{ConsulAgent, Instance},
+    consul::{ConsulAgent, Health, Instance},
     eventually, free_port,
 };
 
@@ -24,6 +24,11 @@ struct Datacenter {
 impl Datacenter {
     /// With these machines in an inventory besides.
     async fn start(agent: ConsulAgent, inventory: &str) -> Self {
+        Self::among(agent, &[], inventory).await
+    }
+
+    /// With these datacenters in the entry; the gateway stands in the agent's.
+    async fn among(agent: ConsulAgent, datacenters: &[&str], inventory: &str) -> Self {
         let port = free_port().unwrap();
         let route = gateway_with_rules(port, "[{backendRefs: [{name: cart, port: 80}]}]");
         let mut world = World::prepare(inventory, &route).await;
@@ -36,14 +41,17 @@ impl Datacenter {
         };
         let configuration = format!(
             "mesh: {{trust_domain: mesh.test}}\nmanifests: [./manifests/]\nregistries:\n\
-             - name: dc1\n  namespace: {NAMESPACE}\n  consul: {{address: \"{}\"{tls}}}\n\
+             - name: dc1\n  namespace: {NAMESPACE}\n  consul: {{address: \"{}\", datacenters: [{}]{tls}}}\n\
              - name: vms\n  namespace: {NAMESPACE}\n  inventory: {{path: ./inventory.yaml}}\n",
-            agent.url()
+            agent.url(),
+            datacenters.join(", "),
         );
         world.bowline.configure(&configuration).unwrap();
         world.bowline.launch().await.unwrap();
         world.bowline.ready().await.unwrap();
-        let gateway = world.gateway(Protocol::Delta).await;
+        let node = ["--role", "gateway", "--name", "edge", "--locality", "dc1"];
+        let mut gateway = world.envoy("gateway", &node, Protocol::Delta).await;
+        gateway.ready().await.unwrap();
         Self {
             gateway,
             world,
@@ -160,4 +168,41 @@ async fn a_service_in_consul_and_in_an_inventory_is_one_cluster() {
         .filter(|cluster| cluster.contains("cart.shop"))
         .collect();
     assert_eq!(carts, ["outbound|80||cart.shop.svc.cluster.local"]);
+}
+
+#[tokio::test]
+async fn the_own_datacenter_answers_and_when_it_fails_the_others_in_the_order_of_the_entry() {
+    let backends = [
+        HttpBackend::start("one").await.unwrap(),
+        HttpBackend::start("two").await.unwrap(),
+        HttpBackend::start("three").await.unwrap(),
+    ];
+    let [one, two, three] = backends.each_ref().map(instance);
+    let agent = ConsulAgent::start().await.unwrap();
+    let [dc1, dc2, dc3] = ["dc1", "dc2", "dc3"].map(|name| agent.datacenter(name));
+    dc1.register(&one);
+    dc2.register(&two);
+    dc3.register(&three);
+    let datacenter = Datacenter::among(agent, &["dc3", "dc2", "dc1"], NO_MACHINES).await;
+    answered(&datacenter.request).await;
+    let load = load(&datacenter.request, Connections::Kept);
+    let only = async |name: &str| {
+        until(&load, &format!("only {name} answers"), |report| {
+            let others = ["one", "two", "three"].into_iter();
+            let mut others = others.filter(|other| *other != name);
+            report.answered_by(name) > 100 && others.all(|other| report.since_last_of(other) > 100)
+        })
+        .await;
+    };
+    only("one").await;
+    dc1.health(&one, Health::Critical);
+    only("three").await;
+    dc3.health(&three, Health::Critical);
+    only("two").await;
+    dc3.health(&three, Health::Passing);
+    only("three").await;
+    dc1.health(&one, Health::Passing);
+    only("one").await;
+    load.stop().await.none_failed().unwrap();
+    datacenter.gateway.rejected_nothing().await.unwrap();
 }

@@ -12,11 +12,11 @@ use bowline_proto::envoy::config::{core::v3 as core, endpoint::v3::LocalityLbEnd
 use super::{Placed, divisor, lb_endpoint, scaled};
 
 /// A priority before gaps are closed: preference of the place, then whether better endpoints of the place go before.
-type Rank = (u32, bool);
+type Rank = (usize, bool);
 
 /// The localities of one assignment. Endpoints that should get no request are not in it.
 pub(super) fn localities(
-    by_locality: BTreeMap<(u32, &Locality), Vec<Placed<'_>>>,
+    by_locality: BTreeMap<(usize, &Locality), Vec<Placed<'_>>>,
 ) -> Vec<LocalityLbEndpoints> {
     let mut groups: BTreeMap<(Rank, &Locality), BTreeMap<u32, Vec<Placed<'_>>>> = BTreeMap::new();
     for ((rank, locality), placed) in by_locality {
@@ -76,7 +76,7 @@ pub(super) fn localities(
 #[cfg(test)]
 mod tests {
     use bowline_mesh::{
-        Balancer, Balancing, Endpoint, Locality, Protocol, Service, Spec,
+        Balancer, Balancing, Endpoint, Locality, Protocol, RegionOrder, Service, Spec,
         view::{EndpointsKey, EndpointsView},
     };
     use serde_json::{Value, json};
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn degraded_endpoints_go_last_in_their_place_and_unusable_ones_leave_no_gap() {
         check(
-            Balancing::PreferZone,
+            Balancing::PreferZone(RegionOrder::default()),
             &[
                 ("10.0.0.1", "eu/eu-1", 1, Health::Degraded),
                 ("10.0.0.2", "eu/eu-1", 1, Health::Healthy),

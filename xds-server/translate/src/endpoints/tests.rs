@@ -1,4 +1,4 @@
-use bowline_mesh::{Mesh, Object, Protocol, Service, Spec};
+use bowline_mesh::{Mesh, Object, Protocol, RegionOrder, Service, Spec};
 use serde_json::{Value, json};
 
 use super::*;
@@ -184,35 +184,100 @@ fn near_endpoints_come_first_without_gaps() {
         };
         localities.iter().map(of).collect()
     };
+    let zone = || Balancing::PreferZone(RegionOrder::default());
     let expect = |list: [(&str, u64); 3]| {
         list.map(|(zone, priority)| (zone.to_owned(), priority))
             .to_vec()
     };
     assert_eq!(
-        priorities(Balancing::PreferZone, "eu/eu-2"),
+        priorities(zone(), "eu/eu-2"),
         expect([("eu-2", 0), ("eu-1", 1), ("us-1", 2)])
     );
     assert_eq!(
-        priorities(Balancing::PreferZone, "us/us-1"),
+        priorities(zone(), "us/us-1"),
         expect([("us-1", 0), ("eu-1", 1), ("eu-2", 1)])
     );
     assert_eq!(
-        priorities(Balancing::PreferRegion, "eu/eu-9"),
+        priorities(Balancing::PreferRegion(RegionOrder::default()), "eu/eu-9"),
         expect([("eu-1", 0), ("eu-2", 0), ("us-1", 1)])
     );
     // Nothing near: no gap. Nothing known of the caller: no preference.
     assert_eq!(
-        priorities(Balancing::PreferZone, "asia/a"),
+        priorities(zone(), "asia/a"),
         expect([("eu-1", 0), ("eu-2", 0), ("us-1", 0)])
     );
     assert_eq!(
-        priorities(Balancing::PreferZone, ""),
+        priorities(zone(), ""),
         expect([("eu-1", 0), ("eu-2", 0), ("us-1", 0)])
     );
     assert_eq!(
         priorities(Balancing::Everywhere, "eu/eu-1"),
         expect([("eu-1", 0), ("eu-2", 0), ("us-1", 0)])
     );
+}
+
+#[test]
+fn other_regions_come_in_their_order_and_after_them_those_that_it_does_not_name() {
+    let places = [
+        "eu/eu-1",
+        "eu/eu-2",
+        "us/us-1",
+        "asia/asia-1",
+        "africa/africa-1",
+    ];
+    let places: Vec<Endpoint> = (1..)
+        .zip(places)
+        .map(|(number, place)| at(&format!("10.0.0.{number}"), place))
+        .collect();
+    let order = RegionOrder::new(["us", "eu", "us", "asia"].map(Into::into));
+    let priorities = |balancing: Balancing, caller: &str| -> Vec<String> {
+        let (assignment, _) = assignment_of(&balanced(balancing, places.clone()), "", caller);
+        let localities = assignment["endpoints"].as_array().unwrap().clone();
+        let zone = |locality: &Value| {
+            format!(
+                "{} {}",
+                locality["priority"].as_u64().unwrap_or(0),
+                locality["locality"]["zone"].as_str().unwrap()
+            )
+        };
+        localities.iter().map(zone).collect()
+    };
+    let by_region = Balancing::PreferRegion(order.clone());
+    let by_zone = Balancing::PreferZone(order);
+    let expected: [(&Balancing, &str, &[&str]); 5] = [
+        (
+            &by_region,
+            "us/us-9",
+            &["0 us-1", "1 eu-1", "1 eu-2", "2 asia-1", "3 africa-1"],
+        ),
+        (
+            &by_region,
+            "asia",
+            &["0 asia-1", "1 us-1", "2 eu-1", "2 eu-2", "3 africa-1"],
+        ),
+        (
+            &by_region,
+            "mars",
+            &["0 us-1", "1 eu-1", "1 eu-2", "2 asia-1", "3 africa-1"],
+        ),
+        (
+            &by_region,
+            "",
+            &["0 africa-1", "0 asia-1", "0 eu-1", "0 eu-2", "0 us-1"],
+        ),
+        (
+            &by_zone,
+            "eu/eu-2",
+            &["0 eu-2", "1 eu-1", "2 us-1", "3 asia-1", "4 africa-1"],
+        ),
+    ];
+    for (balancing, caller, expected) in expected {
+        assert_eq!(
+            priorities(balancing.clone(), caller),
+            expected,
+            "{balancing:?} from {caller}"
+        );
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::{
 use bowline_mesh::{
     Address, Balancer, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName,
     Health, HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network,
-    Object, OutboundMode, Protocol, RegistryEvent, RegistrySettings, Role, Service, ServicePort,
-    Source, Spec, TrafficSettings,
+    Object, OutboundMode, Protocol, RegionOrder, RegistryEvent, RegistrySettings, Role, Service,
+    ServicePort, Source, Spec, TrafficSettings,
     view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
 };
 use bowline_snapshot::{Layer, ResourceType};
@@ -158,7 +158,7 @@ fn any_object() -> impl Strategy<Value = Object> {
             name,
             80 + u16::from(number),
             Protocol::Auto,
-            Balancing::PreferZone,
+            Balancing::PreferZone(RegionOrder::default()),
         ),
         3 => service(namespace, name, 443, Protocol::Tls, Balancing::ByAddress),
         4 => {
