@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bowline_manifests::ManifestKind;
 use http::{Request, header::DATE};
 use kube::{Client, client::Body};
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,9 @@ async fn kind(client: &Client, watched: Watched) -> Finding {
             match watched {
                 Watched::Pod => "grant it with a ClusterRole, or set `pods: false`",
                 Watched::Node => "grant it with a ClusterRole, or set `nodes: false`",
+                Watched::Manifest(ManifestKind::Ingress | ManifestKind::IngressClass) => {
+                    "grant it with a ClusterRole, or set `ingresses: false`"
+                }
                 Watched::Manifest(_) => "grant it with a ClusterRole",
             },
         ),

@@ -14,7 +14,9 @@ use std::{
     sync::Arc,
 };
 
-use bowline_manifests::{ApiObject, EndpointSlice, Manifest, ManifestKind, ManifestName, PodFacts};
+use bowline_manifests::{
+    Affects, ApiObject, EndpointSlice, Manifest, ManifestKind, ManifestName, PodFacts,
+};
 use bowline_mesh::{Locality, Namespace, Object, ObjectKey, Problem, RegistrySettings};
 
 use crate::{Item, ItemName, Watched, item::Pod, item::PodName};
@@ -81,8 +83,8 @@ pub struct ClusterState {
     /// What must be converted again.
     dirty: BTreeSet<ManifestName>,
     dirty_pods: BTreeSet<PodName>,
-    /// What routes refer to has changed, so all of them must be converted again.
-    dirty_routing: bool,
+    /// Whose references have changed: all of these must be converted again.
+    affected: Affects,
     telling: Telling,
 }
 
@@ -157,7 +159,7 @@ impl ClusterState {
                 .collect(),
             dirty: BTreeSet::new(),
             dirty_pods: BTreeSet::new(),
-            dirty_routing: false,
+            affected: Affects::Nobody,
             telling: Telling::default(),
         }
     }
@@ -225,8 +227,8 @@ impl ClusterState {
     fn names(&self, watched: Watched) -> BTreeSet<ItemName> {
         match watched {
             Watched::Manifest(kind) => {
-                let names = self.manifests.keys().filter(|name| name.kind == kind);
-                names.cloned().map(ItemName::Manifest).collect()
+                let names = of_kind(&self.manifests, kind).map(|(name, _)| name.clone());
+                names.map(ItemName::Manifest).collect()
             }
             Watched::Pod => self.pods.keys().cloned().map(ItemName::Pod).collect(),
             Watched::Node => self.nodes.keys().cloned().map(ItemName::Node).collect(),
@@ -260,7 +262,7 @@ impl ClusterState {
             said.or(known.good.as_ref()).cloned()
         });
         if let Some(now) = &object.manifest {
-            self.dirty_routing |= self.references.insert(&name, now);
+            self.affected = self.affected.max(self.references.insert(&name, now));
             match (&**now, before.as_deref()) {
                 (Manifest::EndpointSlice(now), Some(Manifest::EndpointSlice(before))) => {
                     self.unlink(&name, before);
@@ -360,7 +362,7 @@ impl ClusterState {
             return;
         };
         self.dirty.remove(name);
-        self.dirty_routing |= self.references.remove(name);
+        self.affected = self.affected.max(self.references.remove(name));
         self.telling.differs(&known.objects, &[]);
         if !known.problems.is_empty() || external_name::is_external(&known.objects) {
             self.telling.problems_differ();
@@ -454,6 +456,20 @@ impl ClusterState {
         let pods = pods.filter(|(_, known)| known.pod.node.as_ref() == Some(node));
         self.dirty_pods.extend(pods.map(|(name, _)| name.clone()));
     }
+}
+
+/// All objects of a kind.
+fn of_kind(
+    manifests: &BTreeMap<ManifestName, Known>,
+    kind: ManifestKind,
+) -> impl Iterator<Item = (&ManifestName, &Known)> {
+    let first = ManifestName {
+        kind,
+        namespace: None,
+        name: "".into(),
+    };
+    let rest = manifests.range(first..);
+    rest.take_while(move |(name, _)| name.kind == kind)
 }
 
 fn service_of(name: &ManifestName, slice: &EndpointSlice) -> Option<ManifestName> {

@@ -22,12 +22,27 @@ pub struct Facts {
     pub pods: bool,
     /// Without nodes, endpoints have the zone that their slice says, and the registry's region.
     pub nodes: bool,
+    /// Without Ingresses, requests come in by the Gateway API only.
+    pub ingresses: bool,
 }
 
 impl Watched {
     /// Everything that is to be watched.
     pub fn all(facts: Facts) -> Vec<Self> {
-        let manifests = ManifestKind::ALL.iter().copied().map(Self::Manifest);
+        let manifests = ManifestKind::ALL.iter().copied();
+        let manifests = manifests.filter(|kind| match kind {
+            ManifestKind::Ingress | ManifestKind::IngressClass => facts.ingresses,
+            ManifestKind::Namespace
+            | ManifestKind::Service
+            | ManifestKind::EndpointSlice
+            | ManifestKind::GatewayClass
+            | ManifestKind::Gateway
+            | ManifestKind::ReferenceGrant
+            | ManifestKind::HttpRoute
+            | ManifestKind::TlsRoute
+            | ManifestKind::TcpRoute => true,
+        });
+        let manifests = manifests.map(Self::Manifest);
         let pods = facts.pods.then_some(Self::Pod);
         let nodes = facts.nodes.then_some(Self::Node);
         manifests.chain(pods).chain(nodes).collect()

@@ -55,7 +55,7 @@ impl ApiObject {
                 let name = named(kind, manifest.metadata(), settings)?;
                 let source = source(&name, settings);
                 let problem = |field: String| unknown_field(field, &name, &source, settings);
-                let is_taken = unknown.is_empty() || kind.is_built_in();
+                let is_taken = unknown.is_empty() || !kind.is_about_routing();
                 Ok(Self {
                     problems: unknown.into_iter().map(problem).collect(),
                     manifest: is_taken.then(|| Arc::new(manifest)),
@@ -136,10 +136,10 @@ fn unknown_field(
     source: &Source,
     settings: &RegistrySettings,
 ) -> Problem {
-    let (severity, meanwhile) = if name.kind.is_built_in() {
-        (Severity::Warning, "the object acts without it")
-    } else {
+    let (severity, meanwhile) = if name.kind.is_about_routing() {
         (Severity::Error, LAST_GOOD)
+    } else {
+        (Severity::Warning, "the object acts without it")
     };
     Problem {
         code: Code::UnknownField,

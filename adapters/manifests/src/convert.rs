@@ -1,15 +1,18 @@
 //! From one manifest to objects of the mesh. Pure, and the same for files and for an API server's objects.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_mesh::{
     Hostname, Kind, Namespace, Object, ObjectKey, Problem, RegistrySettings, Source, Spec,
 };
 
 use crate::{
-    Manifest, ManifestKind, ManifestName, References,
+    Manifest, ManifestKind, ManifestName, References, ingress_class,
     report::{Field, Report},
 };
+
+/// What the names of the routes of an Ingress have that those of no HTTPRoute have.
+pub(crate) const INGRESS: &str = ":ingress";
 
 /// What a conversion knows besides the object itself.
 #[derive(Debug, Clone, Copy)]
@@ -66,37 +69,55 @@ pub fn convert(
 
 /// The object of the mesh that problems of a manifest are about.
 pub(crate) fn object_key(name: &ManifestName, settings: &RegistrySettings) -> Option<ObjectKey> {
+    let namespace = name.namespace.as_ref().unwrap_or(&settings.namespace);
     Some(ObjectKey {
         registry: settings.id.clone(),
         partition: None,
         kind: name.kind.object_kind()?,
-        namespace: name.namespace.clone()?,
+        namespace: namespace.clone(),
         name: object_name(name.kind, &name.name),
     })
 }
 
-/// The objects that a manifest may become, whatever it says.
-pub fn object_keys(name: &ManifestName, settings: &RegistrySettings) -> Vec<ObjectKey> {
-    let Some(key) = object_key(name, settings) else {
+/// Those of some objects that a manifest may have become, whatever it says.
+pub fn objects_of<'o>(
+    name: &ManifestName,
+    settings: &RegistrySettings,
+    objects: &'o BTreeMap<ObjectKey, Object>,
+) -> Vec<&'o Object> {
+    let Some(first) = object_key(name, settings) else {
         return Vec::new();
     };
-    match name.kind {
-        ManifestKind::Service => {
-            let external = ObjectKey {
-                kind: Kind::Endpoints,
-                name: external_name(&name.name),
-                ..key.clone()
-            };
-            vec![key, external]
-        }
-        ManifestKind::Namespace
+    let further = |index: usize| match name.kind {
+        ManifestKind::Service if index == 0 => objects.get(&ObjectKey {
+            kind: Kind::Endpoints,
+            name: external_name(&name.name),
+            ..first.clone()
+        }),
+        ManifestKind::Ingress => objects.get(&ObjectKey {
+            name: ingress_name(&name.name, index + 1),
+            ..first.clone()
+        }),
+        ManifestKind::Service
+        | ManifestKind::Namespace
         | ManifestKind::EndpointSlice
+        | ManifestKind::IngressClass
         | ManifestKind::GatewayClass
         | ManifestKind::Gateway
         | ManifestKind::ReferenceGrant
         | ManifestKind::HttpRoute
         | ManifestKind::TlsRoute
-        | ManifestKind::TcpRoute => vec![key],
+        | ManifestKind::TcpRoute => None,
+    };
+    let further = (0..).map_while(further);
+    objects.get(&first).into_iter().chain(further).collect()
+}
+
+/// The name of an Ingress' route of one of its hosts.
+pub(crate) fn ingress_name(ingress: &str, index: usize) -> Arc<str> {
+    match index {
+        0 => format!("{ingress}{INGRESS}").into(),
+        index => format!("{ingress}{INGRESS}:{index}").into(),
     }
 }
 
@@ -105,11 +126,13 @@ pub(crate) fn external_name(service: &str) -> Arc<str> {
     format!("{service}:external").into()
 }
 
-/// The two kinds that become stream routes may have objects of the same name. `:` is in no name of Kubernetes.
+/// Kinds that become the same kind of object may have objects of the same name. `:` is in no name of Kubernetes.
 fn object_name(kind: ManifestKind, name: &Arc<str>) -> Arc<str> {
     match kind {
         ManifestKind::TcpRoute => format!("{name}:tcp").into(),
         ManifestKind::TlsRoute => format!("{name}:tls").into(),
+        ManifestKind::Ingress => ingress_name(name, 0),
+        ManifestKind::IngressClass => ingress_class::object_name(name),
         ManifestKind::Namespace
         | ManifestKind::Service
         | ManifestKind::EndpointSlice

@@ -13,6 +13,8 @@ use crate::{
     gateway::{self, Gateway},
     gateway_class::{self, GatewayClass},
     http_route::{self, HttpRoute},
+    ingress::{self, Ingress},
+    ingress_class::{self, IngressClass},
     json::{self, JsonError},
     namespace::{self, Namespace},
     reference_grant::{self, ReferenceGrant},
@@ -24,6 +26,7 @@ use crate::{
 
 const CORE: &str = "";
 const DISCOVERY: &str = "discovery.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 macro_rules! kinds {
@@ -138,7 +141,13 @@ impl ManifestKind {
 impl ManifestKind {
     /// Whether every cluster has it; the others are installed as CustomResourceDefinitions, which may come and go.
     pub fn is_built_in(self) -> bool {
-        matches!(self.group(), CORE | DISCOVERY)
+        matches!(self.group(), CORE | DISCOVERY | NETWORKING)
+    }
+
+    /// Whether its objects decide where requests go: what they mean depends on other objects, and one that is only half understood
+    /// would send requests elsewhere.
+    pub fn is_about_routing(self) -> bool {
+        matches!(self.group(), NETWORKING | GATEWAY)
     }
 
     /// Whether a field that no type has is known all the same: what every object has, or what means nothing here.
@@ -189,6 +198,8 @@ kinds! {
     "Namespace" Namespace(namespace) = CORE ["v1"] "namespaces" Cluster;
     "Service" Service(service) = CORE ["v1"] "services" Namespaced => Service;
     "EndpointSlice" EndpointSlice(endpoint_slice) = DISCOVERY ["v1"] "endpointslices" Namespaced => Endpoints;
+    "IngressClass" IngressClass(ingress_class) = NETWORKING ["v1"] "ingressclasses" Cluster => Gateway;
+    "Ingress" Ingress(ingress) = NETWORKING ["v1"] "ingresses" Namespaced => HttpRoute;
     "GatewayClass" GatewayClass(gateway_class) = GATEWAY ["v1" "v1beta1"] "gatewayclasses" Cluster;
     "Gateway" Gateway(gateway) = GATEWAY ["v1" "v1beta1"] "gateways" Namespaced => Gateway;
     "ReferenceGrant" ReferenceGrant(reference_grant) = GATEWAY ["v1" "v1beta1"] "referencegrants" Namespaced;

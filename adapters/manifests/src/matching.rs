@@ -132,24 +132,29 @@ fn path(path: &RoutePath, field: &Field<'_>, report: &mut Report<'_>) -> PathMat
     let value = path.value.clone().unwrap_or_else(|| "/".into());
     let field = field.key("value");
     match path.r#type {
-        PathType::Exact => {
-            check_path(&value, &field, report);
-            PathMatch::Exact(value)
-        }
-        PathType::PathPrefix => {
-            check_path(&value, &field, report);
-            // Whole segments count, so a slash at the end says nothing.
-            PathMatch::Below(match value.trim_end_matches('/') {
-                "" => "/".into(),
-                trimmed if trimmed.len() < value.len() => trimmed.into(),
-                _ => value,
-            })
-        }
+        PathType::Exact => exact(value, &field, report),
+        PathType::PathPrefix => prefix(value, &field, report),
         PathType::RegularExpression => {
             regex::check(&value, &field, report);
             PathMatch::Regex(value)
         }
     }
+}
+
+/// This path.
+pub(crate) fn exact(value: Arc<str>, field: &Field<'_>, report: &mut Report<'_>) -> PathMatch {
+    check_path(&value, field, report);
+    PathMatch::Exact(value)
+}
+
+/// This path and all below it. Whole segments count, so a slash at the end says nothing.
+pub(crate) fn prefix(value: Arc<str>, field: &Field<'_>, report: &mut Report<'_>) -> PathMatch {
+    check_path(&value, field, report);
+    PathMatch::Below(match value.trim_end_matches('/') {
+        "" => "/".into(),
+        trimmed if trimmed.len() < value.len() => trimmed.into(),
+        _ => value,
+    })
 }
 
 /// Such paths would never match, because Envoy normalises a request's path first; an API server refuses them.

@@ -19,7 +19,18 @@ pub struct Metadata {
     pub(crate) namespace: Option<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) labels: Labels,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(crate) annotations: Annotations,
     pub(crate) creation_timestamp: Option<String>,
+}
+
+/// The annotations that mean something here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub(crate) struct Annotations {
+    #[serde(rename = "kubernetes.io/ingress.class")]
+    pub(crate) ingress_class: Option<Arc<str>>,
+    #[serde(rename = "ingressclass.kubernetes.io/is-default-class")]
+    pub(crate) is_default_class: Option<Arc<str>>,
 }
 
 impl Metadata {

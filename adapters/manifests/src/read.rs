@@ -240,12 +240,13 @@ fn manifests(
         settings,
         references,
     };
-    let same_references = *references == previous.references;
+    let affects = references.differ(&previous.references);
     let mut fresh: BTreeMap<&Arc<str>, Vec<KnownManifest>> = BTreeMap::new();
     let mut manifests = BTreeMap::new();
     for (name, entry) in entries {
         let known = previous.manifests.get(*name);
-        match known.filter(|known| same_references && Arc::ptr_eq(&known.entry, entry)) {
+        match known.filter(|known| !affects.concerns(name.kind) && Arc::ptr_eq(&known.entry, entry))
+        {
             Some(known) => {
                 manifests.insert((*name).clone(), known.clone());
             }
@@ -313,8 +314,9 @@ fn still_restored(
     }
     let mut written: BTreeMap<ObjectKey, &KnownManifest> = BTreeMap::new();
     for (name, known) in manifests {
-        let keys = convert::object_keys(name, settings);
-        written.extend(keys.into_iter().map(|key| (key, &**known)));
+        let objects = convert::objects_of(name, settings, &previous.restored);
+        let keys = objects.into_iter().map(|object| object.key().clone());
+        written.extend(keys.map(|key| (key, &**known)));
     }
     let is_kept = |object: &Object| match written.get(object.key()) {
         Some(known) => known.good.is_none(),

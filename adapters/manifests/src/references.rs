@@ -9,13 +9,16 @@ use bowline_identity::SpiffeId;
 use bowline_mesh::{GatewayName, Labels, Locality, Namespace};
 
 use crate::{
-    Manifest, ManifestKind, ManifestName, metadata::LabelSelector, reference_grant::ReferenceGrant,
+    Manifest, ManifestKind, ManifestName,
+    ingress_class::{self, ClassFacts},
+    metadata::LabelSelector,
+    reference_grant::ReferenceGrant,
 };
 
 /// The controller of the GatewayClasses that are ours.
 const CONTROLLER: &str = "bowline.dev/gateway-controller";
 
-/// The class of gateways that are ours where no GatewayClass object says whose it is.
+/// The class of gateways and of Ingresses that are ours where no object says whose it is.
 const DEFAULT_CLASS: &str = "bowline";
 
 /// The label that Kubernetes puts on every namespace.
@@ -31,10 +34,46 @@ pub struct References {
     /// The class of each Gateway.
     gateways: BTreeMap<GatewayName, Arc<str>>,
     grants: BTreeMap<GatewayName, ReferenceGrant>,
+    ingress_classes: BTreeMap<Arc<str>, ClassFacts>,
+    /// The names and numbers of services' ports.
+    services: BTreeMap<Namespace, BTreeMap<Arc<str>, PortNames>>,
     /// Pods by namespace and name. Only registries that see pods fill it.
     pods: BTreeMap<Namespace, BTreeMap<Arc<str>, PodFacts>>,
     /// Where nodes stand, by name. Only registries that see nodes fill it.
     nodes: BTreeMap<Arc<str>, Locality>,
+}
+
+type PortNames = Arc<[(Arc<str>, u16)]>;
+
+/// Whom a change of some facts concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Affects {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Only Ingresses, which name ports of services.
+    Ingresses,
+    /// All objects that decide where requests go.
+    Routing,
+}
+
+impl Affects {
+    /// Whether objects of a kind may mean something else now.
+    pub fn concerns(self, kind: ManifestKind) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Ingresses => kind == ManifestKind::Ingress,
+            Self::Routing => kind.is_about_routing(),
+        }
+    }
+}
+
+/// A port of a service, looked for by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PortLookup {
+    Found(u16),
+    NoPort,
+    NoService,
 }
 
 /// What an endpoint has from its pod.
@@ -57,8 +96,8 @@ pub(crate) struct Reference<'a> {
 }
 
 impl References {
-    /// Notes what a new or changed object says that matters to others. Says whether others may mean something else now.
-    pub fn insert(&mut self, name: &ManifestName, manifest: &Manifest) -> bool {
+    /// Notes what a new or changed object says that matters to others. Says who may mean something else now.
+    pub fn insert(&mut self, name: &ManifestName, manifest: &Manifest) -> Affects {
         let is_new_namespace = match &name.namespace {
             Some(namespace) if !self.namespaces.contains_key(namespace) => {
                 self.namespace_labels(namespace);
@@ -66,50 +105,107 @@ impl References {
             }
             Some(_) | None => false,
         };
-        let is_different = match manifest {
+        let affects = match manifest {
             Manifest::Namespace(object) => match name.name.parse() {
                 Ok(namespace) => {
                     let mut labels = object.metadata.labels.clone();
                     labels.insert(NAMESPACE_NAME_LABEL.into(), name.name.clone());
-                    replaced(&mut self.namespaces, namespace, labels)
+                    routing(replaced(&mut self.namespaces, namespace, labels))
                 }
-                Err(_) => false,
+                Err(_) => Affects::Nobody,
             },
+            Manifest::Service(service) => match &name.namespace {
+                Some(namespace) => {
+                    let services = self.services.entry(namespace.clone()).or_default();
+                    let ports: PortNames = service.port_names().collect();
+                    ingresses(replaced(services, name.name.clone(), ports))
+                }
+                None => Affects::Nobody,
+            },
+            Manifest::IngressClass(class) => {
+                let facts = class.facts();
+                ingresses(replaced(
+                    &mut self.ingress_classes,
+                    name.name.clone(),
+                    facts,
+                ))
+            }
             Manifest::GatewayClass(class) => {
                 let controller = class.controller().into();
-                replaced(&mut self.classes, name.name.clone(), controller)
+                routing(replaced(&mut self.classes, name.name.clone(), controller))
             }
-            Manifest::Gateway(gateway) => namespaced(name)
-                .is_some_and(|key| replaced(&mut self.gateways, key, gateway.class().into())),
-            Manifest::ReferenceGrant(grant) => {
-                namespaced(name).is_some_and(|key| replaced(&mut self.grants, key, grant.clone()))
-            }
-            Manifest::Service(_)
-            | Manifest::EndpointSlice(_)
+            Manifest::Gateway(gateway) => routing(
+                namespaced(name)
+                    .is_some_and(|key| replaced(&mut self.gateways, key, gateway.class().into())),
+            ),
+            Manifest::ReferenceGrant(grant) => routing(
+                namespaced(name).is_some_and(|key| replaced(&mut self.grants, key, grant.clone())),
+            ),
+            Manifest::EndpointSlice(_)
+            | Manifest::Ingress(_)
             | Manifest::HttpRoute(_)
             | Manifest::TlsRoute(_)
-            | Manifest::TcpRoute(_) => false,
+            | Manifest::TcpRoute(_) => Affects::Nobody,
         };
-        is_new_namespace || is_different
+        affects.max(routing(is_new_namespace))
     }
 
-    /// Forgets what an object said. Says whether others may mean something else now.
-    pub fn remove(&mut self, name: &ManifestName) -> bool {
+    /// Forgets what an object said. Says who may mean something else now.
+    pub fn remove(&mut self, name: &ManifestName) -> Affects {
         match name.kind {
-            ManifestKind::Namespace => self.namespaces.remove(&*name.name).is_some(),
-            ManifestKind::GatewayClass => self.classes.remove(&name.name).is_some(),
+            ManifestKind::Namespace => routing(self.namespaces.remove(&*name.name).is_some()),
+            ManifestKind::Service => {
+                let Some(namespace) = &name.namespace else {
+                    return Affects::Nobody;
+                };
+                let Some(services) = self.services.get_mut(namespace) else {
+                    return Affects::Nobody;
+                };
+                let was_there = services.remove(&name.name).is_some();
+                if services.is_empty() {
+                    self.services.remove(namespace);
+                }
+                ingresses(was_there)
+            }
+            ManifestKind::IngressClass => {
+                ingresses(self.ingress_classes.remove(&name.name).is_some())
+            }
+            ManifestKind::GatewayClass => routing(self.classes.remove(&name.name).is_some()),
             ManifestKind::Gateway => {
-                namespaced(name).is_some_and(|key| self.gateways.remove(&key).is_some())
+                routing(namespaced(name).is_some_and(|key| self.gateways.remove(&key).is_some()))
             }
             ManifestKind::ReferenceGrant => {
-                namespaced(name).is_some_and(|key| self.grants.remove(&key).is_some())
+                routing(namespaced(name).is_some_and(|key| self.grants.remove(&key).is_some()))
             }
-            ManifestKind::Service
-            | ManifestKind::EndpointSlice
+            ManifestKind::EndpointSlice
+            | ManifestKind::Ingress
             | ManifestKind::HttpRoute
             | ManifestKind::TlsRoute
-            | ManifestKind::TcpRoute => false,
+            | ManifestKind::TcpRoute => Affects::Nobody,
         }
+    }
+
+    /// Who means something else with these facts than with others.
+    pub(crate) fn differ(&self, other: &Self) -> Affects {
+        let Self {
+            namespaces,
+            classes,
+            gateways,
+            grants,
+            ingress_classes,
+            services,
+            pods,
+            nodes,
+        } = self;
+        let is_same = *namespaces == other.namespaces
+            && *classes == other.classes
+            && *gateways == other.gateways
+            && *grants == other.grants
+            && *pods == other.pods
+            && *nodes == other.nodes;
+        let is_same_to_ingresses =
+            *ingress_classes == other.ingress_classes && *services == other.services;
+        routing(!is_same).max(ingresses(!is_same_to_ingresses))
     }
 
     /// Notes what is known of a pod; `None` forgets it.
@@ -180,6 +276,47 @@ impl References {
             .is_some_and(|class| !self.is_our_class(class))
     }
 
+    /// Where the Ingresses of a class come in; `None` where they are not ours. Those of no class are of the default class.
+    pub(crate) fn ingress_gateway(
+        &self,
+        class: Option<&str>,
+        namespace: &Namespace,
+    ) -> Option<GatewayName> {
+        let facts = match class {
+            Some(class) => match self.ingress_classes.get(class) {
+                Some(facts) => Some((class, facts)),
+                None if class == DEFAULT_CLASS => {
+                    return Some(ingress_class::own_gateway(class, namespace));
+                }
+                None => None,
+            },
+            None => {
+                let mut classes = self.ingress_classes.iter();
+                let default = classes.find(|(_, facts)| facts.is_default);
+                default.map(|(class, facts)| (&**class, facts))
+            }
+        };
+        let (class, facts) = facts?;
+        facts.is_ours.then(|| facts.gateway(class, namespace))
+    }
+
+    /// The number of a service's port.
+    pub(crate) fn port_named(
+        &self,
+        namespace: &Namespace,
+        service: &str,
+        name: &str,
+    ) -> PortLookup {
+        let services = self.services.get(namespace);
+        let Some(ports) = services.and_then(|services| services.get(service)) else {
+            return PortLookup::NoService;
+        };
+        let mut ports = ports.iter();
+        ports
+            .find(|(port, _)| **port == *name)
+            .map_or(PortLookup::NoPort, |(_, number)| PortLookup::Found(*number))
+    }
+
     /// Whether an object may refer to another: within a namespace always, across namespaces if a ReferenceGrant beside the
     /// object that is referred to says so.
     pub(crate) fn allow(&self, reference: &Reference<'_>) -> bool {
@@ -187,6 +324,20 @@ impl References {
             || self.grants.iter().any(|(key, grant)| {
                 key.namespace == *reference.to_namespace && grant.allows(reference)
             })
+    }
+}
+
+fn routing(is_different: bool) -> Affects {
+    match is_different {
+        true => Affects::Routing,
+        false => Affects::Nobody,
+    }
+}
+
+fn ingresses(is_different: bool) -> Affects {
+    match is_different {
+        true => Affects::Ingresses,
+        false => Affects::Nobody,
     }
 }
 

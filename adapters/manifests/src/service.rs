@@ -49,6 +49,14 @@ pub struct Service {
     spec: ServiceSpec,
 }
 
+impl Service {
+    /// The names and numbers of its ports.
+    pub(crate) fn port_names(&self) -> impl Iterator<Item = (Arc<str>, u16)> {
+        let ports = self.spec.ports.iter();
+        ports.map(|port| (port.name.clone(), port.port))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ServiceSpec {

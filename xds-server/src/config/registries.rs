@@ -174,6 +174,7 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
     let context = fields.value::<String>("context");
     let pods = fields.value("pods").unwrap_or(true);
     let nodes = fields.value("nodes").unwrap_or(true);
+    let ingresses = fields.value("ingresses").unwrap_or(true);
     let ignored_namespaces = fields
         .value::<Vec<Namespace>>("ignored_namespaces")
         .map_or_else(own_namespaces, BTreeSet::from_iter);
@@ -195,7 +196,11 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
     };
     Some(RegistrySource::Kubernetes(KubernetesConfig {
         access,
-        facts: Facts { pods, nodes },
+        facts: Facts {
+            pods,
+            nodes,
+            ingresses,
+        },
         ignored_namespaces,
         remote_clusters,
     }))
@@ -245,6 +250,7 @@ const KUBERNETES: &[&str] = &[
     "context",
     "pods",
     "nodes",
+    "ingresses",
     "ignored_namespaces",
     "remote_clusters",
 ];

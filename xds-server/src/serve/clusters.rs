@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
-use bowline_kubernetes::{FoundClusters, RemoteClusters};
+use bowline_kubernetes::{Facts, FoundClusters, RemoteClusters};
 use bowline_mesh::{MeshSettings, RegistryId, RegistrySettings};
 use bowline_state::{Prefix, Store, WriteBehind, Writes};
 use tokio::{
@@ -105,6 +105,11 @@ impl Known {
                 let source = access.map(|access| {
                     RegistrySource::Kubernetes(KubernetesConfig {
                         access: access.clone(),
+                        // Who writes such Secrets grants no more than reading services and the Gateway API.
+                        facts: Facts {
+                            ingresses: false,
+                            ..config.facts
+                        },
                         remote_clusters: None,
                         ..config.clone()
                     })

@@ -2,7 +2,7 @@
 
 use bowline_mesh::{PartState, RegistryPart, Spec};
 
-use super::{ClusterState, Kind, Trouble};
+use super::{ClusterState, Kind, Trouble, of_kind};
 use crate::Watched;
 
 impl ClusterState {
@@ -25,8 +25,7 @@ impl ClusterState {
             Watched::Pod => (0, self.pods.len()),
             Watched::Node => (0, self.nodes.len()),
             Watched::Manifest(manifests) => {
-                let of_kind = self.manifests.iter();
-                let of_kind = of_kind.filter(|(name, _)| name.kind == manifests);
+                let of_kind = of_kind(&self.manifests, manifests);
                 let specs = of_kind.flat_map(|(_, known)| &known.objects);
                 specs.fold((0, 0), |(services, instances), object| {
                     match object.spec() {

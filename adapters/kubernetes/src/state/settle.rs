@@ -1,8 +1,8 @@
 //! Converting what is new, or means something else because other objects have changed.
 
-use bowline_manifests::{Context, Converted, ManifestName, convert, object_keys};
+use bowline_manifests::{Context, Converted, ManifestKind, ManifestName, convert, objects_of};
 
-use super::{ClusterState, Known, external_name};
+use super::{ClusterState, Known, external_name, of_kind};
 
 impl ClusterState {
     /// Converts up to so many objects. Says whether there are more. Nothing is converted before everything was listed once: most of
@@ -11,12 +11,11 @@ impl ClusterState {
         if !self.is_listed() {
             return false;
         }
-        if std::mem::take(&mut self.dirty_routing) {
-            let routing = self
-                .manifests
-                .keys()
-                .filter(|name| !name.kind.is_built_in());
-            self.dirty.extend(routing.cloned());
+        let affected = std::mem::take(&mut self.affected);
+        let kinds = ManifestKind::ALL.iter();
+        for kind in kinds.filter(|kind| affected.concerns(**kind)) {
+            let names = of_kind(&self.manifests, *kind).map(|(name, _)| name.clone());
+            self.dirty.extend(names);
         }
         for _ in 0..at_most {
             // Pods look at what services have become.
@@ -70,9 +69,9 @@ impl ClusterState {
             // The problems of the last good version are not those of what is there.
             (None, Some(good)) => converted(good).objects.unwrap_or_default(),
             (None, None) if !before.is_empty() => before.clone(),
-            (None, None) => object_keys(name, &self.settings)
-                .iter()
-                .filter_map(|key| self.restored.get(key).cloned())
+            (None, None) => objects_of(name, &self.settings, &self.restored)
+                .into_iter()
+                .cloned()
                 .collect(),
         };
         let Some(known) = self.manifests.get_mut(name) else {

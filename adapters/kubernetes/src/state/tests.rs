@@ -88,6 +88,7 @@ fn all() -> Vec<Watched> {
     Watched::all(Facts {
         pods: true,
         nodes: true,
+        ingresses: true,
     })
 }
 
@@ -489,4 +490,31 @@ fn objects_of_any_shape_are_refused_without_harm() {
         other => panic!("{other:?}"),
     };
     assert_eq!(removed, 0);
+}
+
+#[test]
+fn an_ingress_follows_the_ports_that_its_backends_name() {
+    const INGRESS: Watched = Watched::Manifest(ManifestKind::Ingress);
+    let ingress = json!({
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "ingressClassName": "bowline",
+            "defaultBackend": {"service": {"name": "cart", "port": {"name": "http"}}},
+        },
+    });
+    let mut cluster = Cluster::with(&[(INGRESS, ingress)]);
+    let port = |objects: &[Object]| {
+        objects.iter().find_map(|object| match object.spec() {
+            Spec::HttpRoute(route) => route.destinations().next().map(|(_, port)| port),
+            _ => None,
+        })
+    };
+    assert_eq!(port(&cluster.replace()), None);
+    for number in [80, 8080] {
+        let port_now = json!({"name": "http", "port": number});
+        cluster.put(SERVICE, service("cart", port_now));
+        assert_eq!(port(&cluster.update().0), Some(number));
+    }
+    cluster.delete(SERVICE, service("cart", http()));
+    assert_eq!(port(&cluster.update().0), None);
 }

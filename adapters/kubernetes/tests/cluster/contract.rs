@@ -86,6 +86,7 @@ impl Subject for Cluster {
             facts: Facts {
                 pods: true,
                 nodes: true,
+                ingresses: true,
             },
             ignored_namespaces: BTreeSet::new(),
             last_good,

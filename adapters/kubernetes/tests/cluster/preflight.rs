@@ -11,6 +11,7 @@ async fn findings(server: &ApiServer) -> Vec<Finding> {
     let facts = Facts {
         pods: true,
         nodes: false,
+        ingresses: true,
     };
     preflight(&access, facts).await
 }

@@ -118,6 +118,7 @@ pub(crate) fn cluster(access: Access) -> Kubernetes {
         facts: Facts {
             pods: true,
             nodes: true,
+            ingresses: true,
         },
         ignored_namespaces: BTreeSet::new(),
         last_good: Vec::new(),

@@ -14,8 +14,8 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(super) struct ServicePort {
     #[serde(default)]
-    name: Arc<str>,
-    port: u16,
+    pub(super) name: Arc<str>,
+    pub(super) port: u16,
     #[serde(default)]
     protocol: Transport,
     app_protocol: Option<String>,
