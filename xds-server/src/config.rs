@@ -12,6 +12,7 @@ mod read;
 mod registries;
 mod status;
 mod value;
+mod xds;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -113,6 +114,10 @@ pub struct XdsLimits {
     pub starting_streams_max: usize,
     /// After so long a connection is asked to come again; `None` for never.
     pub connection_age: Option<Duration>,
+    /// A peer of which nothing is heard for so long is asked for a sign of life.
+    pub keepalive_interval: Duration,
+    /// A peer that gives none for so long is gone.
+    pub keepalive_timeout: Duration,
 }
 
 /// The API behind the commands.

@@ -1,9 +1,12 @@
 //! The xDS listeners: connections in, the services on each.
 
+mod alive;
+
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -12,6 +15,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -21,17 +25,28 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use self::alive::{Heard, Watched};
 use crate::{services::Services, tls::TlsListener};
 
-/// A peer that answers no PING for so long is gone. Half-open connections of machines that vanished end by this.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_000_000;
 /// A connection on which nothing is asked for so long is ended.
 const FIRST_REQUEST_MAX: Duration = Duration::from_secs(30);
 /// After an error of the listening socket (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What becomes of connections.
+#[derive(Debug, Clone)]
+pub struct Lifetime {
+    /// One that is older, give or take a tenth, is asked to come again, so that proxies spread over replicas; `None` for never.
+    pub age_max: Option<Duration>,
+    /// A peer of which nothing is heard for so long is asked for a sign of life.
+    pub keepalive_interval: Duration,
+    /// A peer that gives none for so long is gone. Half-open connections of machines that vanished end by this.
+    pub keepalive_timeout: Duration,
+    /// How many ended so.
+    pub lost: Counter,
+}
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -54,15 +69,14 @@ impl Listener {
         }
     }
 
-    /// Serves connections until the token is cancelled, and then until all are done. Connections are owned by this future. One that is
-    /// older than `age_max`, give or take a tenth, is asked to come again, so that proxies spread over replicas.
+    /// Serves connections until the token is cancelled, and then until all are done. Connections are owned by this future.
     ///
     /// # Errors
     /// Never by what a client does.
     pub async fn serve(
         mut self,
         services: Services,
-        age_max: Option<Duration>,
+        lifetime: Lifetime,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut connections = JoinSet::new();
@@ -71,10 +85,16 @@ impl Listener {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept() => match accepted {
                     Ok((stream, peer, until)) => {
-                        let age_max = age_max.map(|age| jittered(age, peer.address));
-                        let served =
-                            connection(stream, peer, services.clone(), age_max, shutdown.clone());
-                        connections.spawn(while_proven(until, served));
+                        let (stream, heard) = Watched::new(stream);
+                        let lost = lost(heard, peer.address, lifetime.clone());
+                        let served = connection(
+                            stream,
+                            peer,
+                            services.clone(),
+                            lifetime.clone(),
+                            shutdown.clone(),
+                        );
+                        connections.spawn(while_proven(until, while_heard(lost, served)));
                     }
                     Err(error) => {
                         warn!(%error, "the xDS listener cannot accept connections; it tries again");
@@ -144,14 +164,37 @@ async fn while_proven(until: Option<SystemTime>, served: impl Future<Output = ()
     }
 }
 
+/// Serves a connection as long as its peer gives signs of life.
+async fn while_heard(lost: impl Future<Output = ()>, served: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        // First, so that what has arrived is heard.
+        () = served => {}
+        () = lost => {}
+    }
+}
+
+async fn lost(heard: Arc<Heard>, peer: SocketAddr, lifetime: Lifetime) {
+    let Lifetime {
+        age_max: _,
+        keepalive_interval,
+        keepalive_timeout,
+        lost,
+    } = lifetime;
+    heard.lost(keepalive_interval, keepalive_timeout).await;
+    lost.inc();
+    warn!(%peer, "a connection is ended: its peer gives no sign of life");
+}
+
 async fn connection(
-    stream: Stream,
+    stream: Watched<Stream>,
     peer: Peer,
     services: Services,
-    age_max: Option<Duration>,
+    lifetime: Lifetime,
     shutdown: CancellationToken,
 ) {
     let address = peer.address;
+    let age_max = lifetime.age_max.map(|age| jittered(age, address));
     let retiring = age_max.map(|_| CancellationToken::new());
     let retired = retiring.clone();
     let has_asked = CancellationToken::new();
@@ -167,8 +210,9 @@ async fn connection(
     let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http2
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_interval(lifetime.keepalive_interval)
+        // Later than `while_heard`, which counts what it ends and needs no room in buffers for a farewell.
+        .keep_alive_timeout(lifetime.keepalive_timeout.saturating_mul(2))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
     let connection =
         http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));

@@ -30,6 +30,7 @@ pub struct Metrics {
     registry: Registry,
     streams: StreamMetrics,
     build: Histogram,
+    lost_connections: Counter,
 }
 
 /// What streams write to. A clone is the same.
@@ -44,6 +45,8 @@ struct StreamMetrics {
 struct TypeCounters {
     pushes: Counter,
     bytes: Counter,
+    resources: Counter,
+    removals: Counter,
     acknowledged: Counter,
     rejected: Counter,
     stale: Counter,
@@ -59,14 +62,24 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("bowline");
         let family = || Family::<TypeLabels, Counter>::default();
-        let (pushes, bytes, acknowledged, rejected, stale) =
-            (family(), family(), family(), family(), family());
+        let (pushes, bytes, resources, removals) = (family(), family(), family(), family());
+        let (acknowledged, rejected, stale) = (family(), family(), family());
         registry.register("xds_pushes", "Responses sent to proxies", pushes.clone());
         registry.register_with_unit(
             "xds_sent",
             "Length of the responses sent to proxies",
             Unit::Bytes,
             bytes.clone(),
+        );
+        registry.register(
+            "xds_resources",
+            "Resources in the responses sent to proxies",
+            resources.clone(),
+        );
+        registry.register(
+            "xds_removals",
+            "Names of resources that proxies were told are gone",
+            removals.clone(),
         );
         registry.register(
             "xds_acks",
@@ -97,6 +110,12 @@ impl Metrics {
             Unit::Seconds,
             build.clone(),
         );
+        let lost_connections = Counter::default();
+        registry.register(
+            "xds_connections_lost",
+            "Connections that were ended because their peer gave no sign of life",
+            lost_connections.clone(),
+        );
         let types = ResourceType::ALL
             .into_iter()
             .map(|resource_type| {
@@ -107,6 +126,8 @@ impl Metrics {
                 let counters = TypeCounters {
                     pushes: counter(&pushes),
                     bytes: counter(&bytes),
+                    resources: counter(&resources),
+                    removals: counter(&removals),
                     acknowledged: counter(&acknowledged),
                     rejected: counter(&rejected),
                     stale: counter(&stale),
@@ -121,6 +142,7 @@ impl Metrics {
                 event_to_acknowledged,
             },
             build,
+            lost_connections,
         }
     }
 
@@ -133,6 +155,11 @@ impl Metrics {
     /// Where the time that a build takes is observed, in seconds.
     pub fn build_times(&self) -> Histogram {
         self.build.clone()
+    }
+
+    /// Where connections are counted whose peers are gone.
+    pub fn lost_connections(&self) -> Counter {
+        self.lost_connections.clone()
     }
 
     /// Everything in the text format of OpenMetrics.
@@ -160,12 +187,16 @@ impl StreamMetrics {
             Event::Connected { .. } | Event::Disconnected { .. } => {}
             Event::Sent {
                 resource_type,
+                variant: _,
                 bytes,
-                ..
+                resources,
+                removed,
             } => {
                 if let Some(counters) = self.of(*resource_type) {
                     counters.pushes.inc();
                     counters.bytes.inc_by(*bytes as u64);
+                    counters.resources.inc_by(*resources as u64);
+                    counters.removals.inc_by(*removed as u64);
                 }
             }
             Event::Acknowledged {

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, StateFile},
     config::{Config, ConfigurationStatus, StateConfig, XdsCertificates, XdsConfig},
-    grpc::Listener,
+    grpc::{Lifetime, Listener},
     log,
     metrics::Metrics,
     pipeline::{Births, PipelineSettings, Restored, Saved, pipeline},
@@ -201,11 +201,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         cancelled.cancelled().await;
         Ok(())
     });
-    let age_max = config.xds.limits.connection_age;
+    let lifetime = Lifetime {
+        age_max: config.xds.limits.connection_age,
+        keepalive_interval: config.xds.limits.keepalive_interval,
+        keepalive_timeout: config.xds.limits.keepalive_timeout,
+        lost: metrics.lost_connections(),
+    };
     for (name, listener) in listeners {
         tasks.spawn(
             name,
-            listener.serve(services.clone(), age_max, shutdown.clone()),
+            listener.serve(services.clone(), lifetime.clone(), shutdown.clone()),
         );
     }
     let (configuration_status, configuration) = watch::channel(ConfigurationStatus::default());

@@ -111,7 +111,7 @@ fn values_have_the_forms_that_people_write() {
 xds:
   address: none
   tls: {address: '0.0.0.0:15012', certificate: tls.crt, key: tls.key, client_ca: /ca.crt}
-  limits: {request_bytes_max: 1MiB, response_bytes_max: 65536, progress_timeout: 1m30s, starting_streams_max: 3, connection_age: 1h}
+  limits: {request_bytes_max: 1MiB, response_bytes_max: 65536, progress_timeout: 1m30s, starting_streams_max: 3, connection_age: 1h, keepalive_interval: 3s}
   loads: {report: true, interval: 1m}
   operators: [spiffe://mesh.example/ns/ops/sa/admin]
 state: {memory: true}
@@ -138,6 +138,8 @@ registries: [{name: vms, inventory: {path: ~/inventory.yaml}, guard: {share: off
     assert_eq!(config.xds.limits.request_bytes_max, 1 << 20);
     assert_eq!(config.xds.limits.response_bytes_max, 65536);
     assert_eq!(config.xds.limits.progress_timeout, Duration::from_secs(90));
+    assert_eq!(config.xds.limits.keepalive_interval, Duration::from_secs(3));
+    assert_eq!(config.xds.limits.keepalive_timeout, Duration::from_secs(10));
     assert_eq!(config.xds.limits.starting_streams_max, 3);
     assert_eq!(
         config.xds.limits.connection_age,

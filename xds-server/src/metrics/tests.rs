@@ -52,8 +52,8 @@ fn what_happens_on_streams_is_counted_by_type() {
         variant: Variant::Delta,
         resource_type,
         bytes: 120,
-        resources: 1,
-        removed: 0,
+        resources: 3,
+        removed: 1,
     };
     observe(&sent);
     observe(&sent);
@@ -74,6 +74,8 @@ fn what_happens_on_streams_is_counted_by_type() {
         "bowline_xds_pushes_total{type=\"EDS\"} 2",
         "bowline_xds_pushes_total{type=\"CDS\"} 0",
         "bowline_xds_sent_bytes_total{type=\"EDS\"} 240",
+        "bowline_xds_resources_total{type=\"EDS\"} 6",
+        "bowline_xds_removals_total{type=\"EDS\"} 2",
         "bowline_xds_acks_total{type=\"EDS\"} 2",
         "bowline_xds_nacks_total{type=\"EDS\"} 1",
         "bowline_xds_stale_nonces_total{type=\"EDS\"} 1",

@@ -1,0 +1,176 @@
+//! Whether the peer of a connection is still there.
+//!
+//! hyper sends a PING to a peer that has said nothing for a while, and asks it to leave if no answer comes. Neither says so to us, nor ends
+//! a connection whose buffers are full, as those of a machine that has vanished soon are. So what counts here is what is heard: every peer
+//! that lives answers its PINGs.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+/// When something was last heard from a peer.
+#[derive(Debug)]
+pub(super) struct Heard {
+    since: Instant,
+    micros: AtomicU64,
+}
+
+impl Heard {
+    fn note(&self) {
+        let micros = self.since.elapsed().as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        self.micros.store(micros, Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.since + Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    /// Ends when nothing was heard for `interval`, after which the peer is sent a PING, and then for `timeout`.
+    pub(super) async fn lost(&self, interval: Duration, timeout: Duration) {
+        loop {
+            let last = self.last();
+            tokio::time::sleep(interval.saturating_sub(last.elapsed())).await;
+            if self.last() != last {
+                continue;
+            }
+            // From now on, not from then: a process that was stopped in between has not sent its PING either.
+            tokio::time::sleep(timeout).await;
+            if self.last() == last {
+                return;
+            }
+        }
+    }
+}
+
+/// A connection that notes when something is heard on it.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    heard: Arc<Heard>,
+}
+
+impl<S> Watched<S> {
+    /// Begins with the connection having been heard of now.
+    pub(super) fn new(stream: S) -> (Self, Arc<Heard>) {
+        let heard = Arc::new(Heard {
+            since: Instant::now(),
+            micros: AtomicU64::new(0),
+        });
+        let watched = Self {
+            stream,
+            heard: heard.clone(),
+        };
+        (watched, heard)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.heard.note();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_is_lost_after_interval_and_timeout() {
+        let (_peer, stream) = duplex(8);
+        let (_watched, heard) = Watched::new(stream);
+        let started = Instant::now();
+        heard.lost(INTERVAL, TIMEOUT).await;
+        assert_eq!(started.elapsed(), INTERVAL + TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_is_not_lost_as_long_as_it_speaks() {
+        let (mut peer, stream) = duplex(8);
+        let (mut watched, heard) = Watched::new(stream);
+        let started = Instant::now();
+        let speaks = async {
+            for _ in 0..10 {
+                tokio::time::timeout(INTERVAL + TIMEOUT / 2, std::future::pending::<()>())
+                    .await
+                    .unwrap_err();
+                peer.write_all(b"x").await.unwrap();
+                watched.read_u8().await.unwrap();
+            }
+            Instant::now()
+        };
+        let ((), last) = tokio::join!(heard.lost(INTERVAL, TIMEOUT), speaks);
+        assert_eq!(started.elapsed(), last - started + INTERVAL + TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_to_a_peer_is_no_sign_of_it() {
+        let (_peer, stream) = duplex(8);
+        let (mut watched, heard) = Watched::new(stream);
+        let started = Instant::now();
+        let writes = async {
+            tokio::time::timeout(TIMEOUT, std::future::pending::<()>())
+                .await
+                .unwrap_err();
+            watched.write_all(b"x").await.unwrap();
+        };
+        tokio::join!(heard.lost(INTERVAL, TIMEOUT), writes);
+        assert_eq!(started.elapsed(), INTERVAL + TIMEOUT);
+    }
+}
