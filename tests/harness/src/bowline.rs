@@ -201,6 +201,21 @@ impl Bowline {
         answer.json()
     }
 
+    /// A number among its metrics, such as `bowline_xds_pushes_total{type="CDS"}`.
+    ///
+    /// # Errors
+    /// When the admin interface does not answer, or has no such number.
+    pub async fn metric(&self, series: &str) -> Result<f64> {
+        let text = self.admin("/metrics").await?.text();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = value.with_context(|| format!("no metric {series} in\n{text}"))?;
+        value
+            .parse()
+            .with_context(|| format!("{series} is {value}"))
+    }
+
     /// Runs another command of the program in the same folder, with the same configuration.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod kubernetes;
 mod load;
 mod port;
 mod process;
+mod relay;
 
 pub use backend::{HttpBackend, TcpBackend, TlsBackend};
 pub use bowline::{Addresses, Bowline, program};
@@ -23,3 +24,4 @@ pub use eventually::{PATIENCE, eventually, within};
 pub use load::{Connections, Load, Report, Seen};
 pub use port::free_port;
 pub use process::{Output, Process, User, run};
+pub use relay::Relay;

@@ -2,8 +2,9 @@
 
 use bowline_harness::{Connections, HttpBackend, Load, Request, eventually, free_port};
 
-use crate::world::{
-    Protocol, World, answered, gateway_with_rules, http_services, load, loopback, until,
+use crate::{
+    exchange::colour,
+    world::{Protocol, World, answered, gateway_with_rules, http_services, load, loopback, until},
 };
 
 fn split(first: u32, second: u32) -> String {
@@ -199,75 +200,6 @@ async fn a_listener_comes_and_goes_without_a_failed_request_on_another() {
 
     load.stop().await.none_failed().unwrap();
     gateway.rejected_nothing().await.unwrap();
-}
-
-/// A service with its one machine, and a route of the gateway to it: all that a blue-green switch exchanges.
-fn colour(name: &str, backend: u16, port: u16) -> String {
-    let gateway = gateway_with_rules(
-        port,
-        &format!("[{{backendRefs: [{{name: {name}, port: 80}}]}}]"),
-    );
-    format!(
-        "{gateway}---
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: shop}}
-spec: {{ports: [{{name: http, port: 80}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: {name}-1, namespace: shop, labels: {{kubernetes.io/service-name: {name}}}}}
-addressType: IPv4
-ports: [{{name: http, port: {backend}}}]
-endpoints: [{{addresses: [127.0.0.1]}}]
-"
-    )
-}
-
-#[tokio::test]
-async fn a_route_its_service_and_its_machines_are_exchanged_at_once_without_a_failed_request() {
-    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
-        let blue = HttpBackend::start("blue").await.unwrap();
-        let green = HttpBackend::start("green").await.unwrap();
-        let port = free_port().unwrap();
-        let [blue, green] = [("blue", blue), ("green", green)];
-        let world = World::start("services: []", &colour(blue.0, blue.1.port(), port)).await;
-        let gateway = world.gateway(protocol).await;
-        let request = Request::get(loopback(port), "shop.example", "/");
-        answered(&request).await;
-
-        let load = load(&request, Connections::Kept);
-        for (next, last) in [
-            (&green, &blue),
-            (&blue, &green),
-            (&green, &blue),
-            (&blue, &green),
-        ] {
-            world.write_manifests(&colour(next.0, next.1.port(), port));
-            until(&load, "the other colour answers", |report| {
-                report.answered_by(next.0) > 0 && report.since_last_of(last.0) >= 30
-            })
-            .await;
-            load.take_report().none_failed().unwrap();
-        }
-        eventually("the other colour's cluster is gone", async || {
-            let clusters = gateway
-                .clusters()
-                .await
-                .map_err(|error| error.to_string())?;
-            if clusters.iter().any(|name| name.contains("green")) {
-                Err(format!("{clusters:?}"))
-            } else {
-                Ok(())
-            }
-        })
-        .await
-        .unwrap();
-        until(&load, "requests go on", |report| report.succeeded >= 30).await;
-
-        load.stop().await.none_failed().unwrap();
-        gateway.rejected_nothing().await.unwrap();
-    }
 }
 
 #[tokio::test]

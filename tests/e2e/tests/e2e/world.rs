@@ -18,6 +18,13 @@ pub(crate) const NAMESPACE: &str = "shop";
 pub(crate) struct World {
     pub(crate) bowline: Bowline,
     explicit_http_port: u16,
+    configuration: String,
+    folder: TempDir,
+}
+
+/// Another `bowline` with the same configuration and files of its own.
+pub(crate) struct Replica {
+    pub(crate) bowline: Bowline,
     folder: TempDir,
 }
 
@@ -53,11 +60,25 @@ impl World {
         let world = Self {
             bowline,
             explicit_http_port,
+            configuration,
             folder,
         };
         world.write_inventory(inventory);
         world.write_manifests(manifests);
         world
+    }
+
+    /// A second server that knows what the first does.
+    pub(crate) async fn replica(&self) -> Replica {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("manifests")).unwrap();
+        for file in ["inventory.yaml", "manifests/all.yaml"] {
+            std::fs::copy(self.folder().join(file), folder.path().join(file)).unwrap();
+        }
+        let bowline = Bowline::start(&self.configuration, folder.path())
+            .await
+            .unwrap();
+        Replica { bowline, folder }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -73,6 +94,18 @@ impl World {
         self.replace(&self.inventory_file(), text);
     }
 
+    /// Adds fields to a section of the configuration file, such as `xds`.
+    pub(crate) fn configure_more(&self, section: &str, fields: &str) {
+        let file = self.bowline.configuration();
+        let before = std::fs::read_to_string(&file).unwrap();
+        let section = format!("{section}:\n");
+        assert!(before.contains(&section));
+        self.replace(
+            &file,
+            &before.replace(&section, &format!("{section}  {fields}\n")),
+        );
+    }
+
     /// Replaces the manifests, as an editor does.
     pub(crate) fn write_manifests(&self, text: &str) {
         self.replace(&self.folder().join("manifests/all.yaml"), text);
@@ -80,9 +113,7 @@ impl World {
 
     /// Replaces a file at once, as an editor does.
     pub(crate) fn replace(&self, file: &Path, text: &str) {
-        let fresh = self.folder().join("fresh");
-        std::fs::write(&fresh, text).unwrap();
-        std::fs::rename(&fresh, file).unwrap();
+        replace(self.folder(), file, text);
     }
 
     /// A live gateway that serves the Gateway object `edge`.
@@ -167,6 +198,20 @@ impl World {
             .unwrap_or_else(|| panic!("no registry {name} in {registries:?}"))
             .clone()
     }
+}
+
+impl Replica {
+    /// Replaces the inventory, as an editor does.
+    pub(crate) fn write_inventory(&self, text: &str) {
+        let folder = self.folder.path();
+        replace(folder, &folder.join("inventory.yaml"), text);
+    }
+}
+
+fn replace(folder: &Path, file: &Path, text: &str) {
+    let fresh = folder.join("fresh");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(&fresh, file).unwrap();
 }
 
 pub(crate) fn loopback(port: u16) -> SocketAddr {
