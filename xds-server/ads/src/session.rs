@@ -345,6 +345,11 @@ impl<P: Protocol> Session<P> {
                 // The rest of the last response is gone meanwhile: what was sent is all.
                 track.outstanding = None;
             }
+            if track.heartbeat().is_none() {
+                // What a client has brought along it keeps only if it hears of it.
+                let version = context.stage.snapshot.type_version(resource_type);
+                track.plan_heartbeat::<P>(version, context);
+            }
             return None;
         };
         self.last_nonce += 1;

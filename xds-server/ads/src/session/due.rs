@@ -28,7 +28,10 @@ impl Track {
             self.lingering.clear();
             return Work::default();
         }
-        if self.is_all_held(&held, &stage.snapshot) {
+        // What had a time to live the client may have dropped since, and has the version of all the same.
+        let may_lack = context.client.has_wrapped_ttl
+            && stage.snapshot.expiring(self.resource_type).next().is_some();
+        if !may_lack && self.is_all_held(&held, &stage.snapshot) {
             return Work::default();
         }
         if sent_before.is_none()

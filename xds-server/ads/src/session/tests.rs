@@ -116,7 +116,13 @@ impl Speaks for Delta {
 }
 
 fn held_version(content: &str) -> String {
-    let version = |content: &str| resource("", content).version();
+    let version = |content: &str| match content.split_once('!') {
+        Some((content, ttl)) => {
+            let ttl = Duration::from_secs(ttl.parse().unwrap());
+            resource("", content).with_ttl(ttl).version()
+        }
+        None => resource("", content).version(),
+    };
     match content.split_once('/') {
         Some((own, parent)) => version(own).combined_with(version(parent)).to_string(),
         None if content.is_empty() => String::new(),

@@ -123,6 +123,33 @@ fn a_set_of_all_that_there_is_is_refreshed_as_a_whole() {
 }
 
 #[test]
+fn a_reconnecting_client_that_may_have_dropped_something_is_sent_everything() {
+    // (36, 66)
+    let script: [(&str, &str); 4] = [
+        ("serve LDS a 1!10, LDS b 1", ""),
+        ("LDS @a=1!10,b=1", "LDS a=1 b=1"),
+        ("LDS ack", ""),
+        ("wait 5", "LDS a=1 b=1"),
+    ];
+    super::check_with::<StateOfTheWorld>(Settings::new("test"), AWARE, &script);
+    let unaware = &[script[0], ("LDS @a=1!10,b=1", "")];
+    super::check_with::<StateOfTheWorld>(Settings::new("test"), Client::PLAIN, unaware);
+}
+
+#[test]
+fn what_a_reconnecting_client_holds_is_kept_by_heartbeats() {
+    // (40, 66)
+    let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
+    conversation.step("serve RTDS a 1!10");
+    assert_eq!(conversation.step("RTDS +a @a=1!10"), "");
+    let said = said(&mut conversation, 10);
+    assert!(said.len() >= 2, "{said:?}");
+    for (_, answer) in said {
+        assert_eq!(answer, "RTDS ~a");
+    }
+}
+
+#[test]
 fn a_time_that_is_taken_off_ends_the_heartbeats() {
     // (66)
     let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
