@@ -7,6 +7,7 @@
 mod accepted;
 mod away;
 mod capture;
+mod central;
 mod change;
 mod consul;
 mod exchange;
@@ -14,6 +15,7 @@ mod follow;
 mod grpc;
 mod identity;
 mod kubernetes;
+mod library;
 mod loads;
 mod loops;
 mod mistake;
