@@ -112,19 +112,25 @@ async fn one_after_the_other(protocol: Protocol) {
     let world = Exchange::start(protocol).await;
     let load = load(&world.request, Connections::Kept);
     let started = Instant::now();
+    let mut asked = 0;
     for number in 1..=EXCHANGES {
         world.exchange(number);
-        let arrived = async { while world.seen().await < number {} };
+        let arrived = async {
+            asked += 1;
+            while world.seen().await < number {
+                asked += 1;
+            }
+        };
         tokio::time::timeout(PATIENCE, arrived).await.unwrap();
         let report = load.report();
         assert_eq!(report.failed, 0, "exchange {number}: {report}");
     }
-    println!(
-        "{protocol:?}: {EXCHANGES} exchanges in {:?}",
-        started.elapsed()
-    );
+    let took = started.elapsed();
     world.is_over("green").await;
-    load.stop().await.none_failed().unwrap();
+    let report = load.stop().await;
+    report.none_failed().unwrap();
+    let requests = asked + report.succeeded;
+    println!("{protocol:?}: {EXCHANGES} exchanges in {took:?}, {requests} requests");
 }
 
 #[tokio::test]
@@ -147,10 +153,12 @@ async fn without_a_pause(protocol: Protocol) {
     let (mut newest, mut seen) = (0, 0);
     let mut last = Instant::now();
     let mut standstill = Duration::ZERO;
+    let mut asked = 0;
     for number in 1.. {
         if number <= EXCHANGES {
             world.exchange(number);
         }
+        asked += 1;
         let now = world.seen().await;
         assert!(now >= newest, "{now} after {newest}");
         standstill = standstill.max(last.elapsed());
@@ -165,11 +173,13 @@ async fn without_a_pause(protocol: Protocol) {
             break;
         }
     }
-    println!(
-        "{protocol:?}: {seen} of {EXCHANGES} exchanges seen, the longest time without a newer one is {standstill:?}"
-    );
     world.is_over("green").await;
-    load.stop().await.none_failed().unwrap();
+    let report = load.stop().await;
+    report.none_failed().unwrap();
+    let requests = asked + report.succeeded;
+    println!(
+        "{protocol:?}: {seen} of {EXCHANGES} exchanges seen, the longest time without a newer one is {standstill:?}, {requests} requests"
+    );
 }
 
 #[tokio::test]
