@@ -9,6 +9,7 @@
 //! [`Gateway`], [`Policy`]), how they arrive ([`RegistryEvent`]), how they are kept ([`MeshStore`], [`Mesh`]), and how they are
 //! seen ([`view`]).
 
+mod attachment;
 mod endpoint;
 mod event;
 mod gateway;
@@ -23,6 +24,7 @@ mod problem;
 mod proxy;
 mod registry;
 mod route;
+mod served;
 mod service;
 mod settings;
 mod store;
@@ -30,6 +32,7 @@ pub mod view;
 mod virtual_address;
 mod workload;
 
+pub use attachment::{AttachedRoute, NotAttached, RouteTraffic};
 pub use endpoint::{Address, Endpoint, EndpointGroup, Health, Labels, Locality, LocalityError};
 pub use event::{Change, RegistryEvent};
 pub use gateway::{AllowedRoutes, Gateway, GatewayListener, GatewayProtocol};
@@ -47,6 +50,7 @@ pub use route::{
     NamedMatch, PathChange, PathMatch, Redirect, RedirectScheme, Rewrite, RouteParent, StreamRoute,
     Timeouts, ValueMatch,
 };
+pub use served::Served;
 pub use service::{Balancing, HealthCheck, Probe, Protocol, RegionOrder, Service, ServicePort};
 pub use settings::{HostnameTemplate, MeshSettings, OutboundMode, RegistrySettings, TemplateError};
 pub use store::{Applied, Changed, MeshStore, Persist};

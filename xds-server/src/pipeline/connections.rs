@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_mesh::{Mesh, Namespace, ObjectKey, Proxy, view::ViewKey};
+use bowline_mesh::{GatewayName, Mesh, Namespace, ObjectKey, Proxy, Role, view::ViewKey};
 use bowline_snapshot::{Assignment, LayerName};
 
 /// Every stream that reads from the pipeline.
@@ -21,6 +21,8 @@ pub struct Connected {
     by_name: BTreeMap<(Namespace, Arc<str>), BTreeSet<u64>>,
     by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
     by_workload: BTreeMap<ObjectKey, BTreeSet<u64>>,
+    /// The gateways of which a proxy is connected.
+    gateways: Arc<BTreeSet<GatewayName>>,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,11 @@ impl Connected {
                 .insert(id);
         }
         self.begin_use(&keys);
+        if let Role::Gateway(gateway) = &proxy.role
+            && !self.gateways.contains(gateway)
+        {
+            Arc::make_mut(&mut self.gateways).insert(gateway.clone());
+        }
         self.connections.insert(
             id,
             Connection {
@@ -148,6 +155,7 @@ impl Connected {
             .filter(|(_, connection)| connection.assignment.is_closed())
             .map(|(id, _)| *id)
             .collect();
+        let mut gateways_left = false;
         for id in ended {
             let Some(connection) = self.connections.remove(&id) else {
                 continue;
@@ -158,6 +166,7 @@ impl Connected {
                 keys,
                 assignment: _,
             } = connection;
+            gateways_left |= matches!(proxy.role, Role::Gateway(_));
             forget(&mut self.by_name, &(proxy.namespace, proxy.name), id);
             if let Some(address) = proxy.addresses.first() {
                 forget(&mut self.by_address, address, id);
@@ -166,6 +175,14 @@ impl Connected {
                 forget(&mut self.by_workload, &workload, id);
             }
             self.end_use(&keys, now);
+        }
+        if gateways_left {
+            let connections = self.connections.values();
+            let gateways = connections.filter_map(|connection| match &connection.proxy.role {
+                Role::Gateway(gateway) => Some(gateway.clone()),
+                Role::Sidecar(_) | Role::Grpc => None,
+            });
+            self.gateways = Arc::new(gateways.collect());
         }
         let idle: Vec<ViewKey> = self
             .uses
@@ -203,6 +220,11 @@ impl Connected {
         newest_first
             .find(|connection| &*connection.proxy.id == proxy && !connection.assignment.is_closed())
             .map(|connection| layer_names(&connection.keys))
+    }
+
+    /// The gateways of which a proxy is connected.
+    pub(super) fn gateways(&self) -> &Arc<BTreeSet<GatewayName>> {
+        &self.gateways
     }
 
     /// Number of streams.

@@ -4,11 +4,11 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bowline_mesh::{
-    Mesh, MeshSettings, Problem, Proxy, RegistryId, RegistrySettings, RegistryStatus,
+    Mesh, MeshSettings, Problem, Proxy, RegistryId, RegistrySettings, RegistryStatus, Served,
 };
 use bowline_snapshot::{Snapshot, SnapshotReceiver};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the pipeline shows to everybody, as one value.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ impl std::error::Error for PipelineEnded {}
 #[derive(Debug, Clone)]
 pub struct PipelineHandle {
     pub(super) shown: Arc<ArcSwap<Shown>>,
+    pub(super) served: watch::Receiver<Option<Served>>,
     pub(super) commands: mpsc::Sender<Command>,
 }
 
@@ -108,6 +109,11 @@ impl PipelineHandle {
     /// What keeps the server from being ready; empty when it is.
     pub fn readiness(&self) -> Vec<Blocker> {
         self.shown.load().blockers.clone()
+    }
+
+    /// What is served, from when the server is ready.
+    pub fn served(&self) -> watch::Receiver<Option<Served>> {
+        self.served.clone()
     }
 
     /// A place for a stream of a proxy. Its first snapshot comes when the server is ready and the proxy's layers are built.

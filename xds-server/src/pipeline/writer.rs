@@ -12,13 +12,16 @@ use std::{
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use bowline_mesh::{
-    Applied, Change, MeshStore, Problem, RegistryEvent, RegistryId, RegistryState,
+    Applied, Change, MeshStore, Problem, RegistryEvent, RegistryId, RegistryState, Served,
     view::{EndpointsKey, ViewKey},
 };
 use bowline_snapshot::{Body, Layer, LayerName, Publisher, Snapshot};
 use bowline_translate::layers::{EndpointLayers, StructureLayers};
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -72,6 +75,7 @@ pub fn pipeline(
         registries: store.registries(),
         blockers: Vec::new(),
     }));
+    let (serve, served) = watch::channel(None);
     let writer = Writer {
         store,
         saved,
@@ -94,10 +98,12 @@ pub fn pipeline(
         seen: Instant::now(),
         retirement: None,
         shown: shown.clone(),
+        served: serve,
     };
     writer.show();
     let handle = PipelineHandle {
         shown,
+        served,
         commands: command_sender,
     };
     (
@@ -140,6 +146,7 @@ struct Writer {
     /// Registries that are gone from the configuration and wait for their successors.
     retirement: Option<Retirement>,
     shown: Arc<ArcSwap<Shown>>,
+    served: watch::Sender<Option<Served>>,
 }
 
 impl Pipeline {
@@ -439,5 +446,11 @@ impl Writer {
             registries,
             blockers,
         }));
+        if self.is_ready {
+            self.served.send_replace(Some(Served {
+                mesh: self.store.mesh().clone(),
+                gateways: self.connected.gateways().clone(),
+            }));
+        }
     }
 }

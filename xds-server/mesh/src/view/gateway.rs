@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{OutboundKey, RouteView, ServiceView, service::precedence};
 use crate::{
-    Gateway, GatewayListener, GatewayName, HostPattern, Hostname, IpFamilies, Mesh, MeshSettings,
-    ObjectKey, Role, RouteParent, StreamRoute,
+    AttachedRoute, Gateway, GatewayListener, GatewayName, HostPattern, Hostname, IpFamilies, Mesh,
+    MeshSettings, ObjectKey, Role, RouteParent, RouteTraffic, StreamRoute,
 };
 
 /// What one gateway proxy sees.
@@ -99,15 +99,15 @@ impl Mesh {
                 stream_routes: Vec::new(),
             };
             for key in routes.into_iter().flatten() {
-                if !listener
-                    .allowed_routes
-                    .allow(&key.namespace, &name.namespace)
-                {
-                    continue;
-                }
+                let candidate = |traffic, hosts| AttachedRoute {
+                    namespace: &key.namespace,
+                    traffic,
+                    hosts,
+                };
                 if let Some(route) = self.http_routes.get(key)
-                    && attaches(&route.parents, name, listener)
-                    && let Some(hostnames) = shared_hosts(&route.hostnames, &listener.hostname)
+                    && means(&route.parents, name, listener)
+                    && let Ok(hostnames) =
+                        listener.take(name, candidate(RouteTraffic::Requests, &route.hostnames))
                 {
                     view.http_routes.push(RouteView {
                         key: key.clone(),
@@ -118,9 +118,11 @@ impl Mesh {
                     });
                 }
                 if let Some(route) = self.stream_routes.get(key)
-                    && attaches(&route.parents, name, listener)
-                    && let Some(server_names) =
-                        shared_hosts(&route.server_names, &listener.hostname)
+                    && means(&route.parents, name, listener)
+                    && let Ok(server_names) = listener.take(
+                        name,
+                        candidate(RouteTraffic::Connections, &route.server_names),
+                    )
                 {
                     view.stream_routes.push(StreamRouteView {
                         key: key.clone(),
@@ -149,33 +151,7 @@ impl Mesh {
 }
 
 /// Whether one of a route's parents is this listener.
-fn attaches(parents: &[RouteParent], name: &GatewayName, listener: &GatewayListener) -> bool {
-    parents.iter().any(|parent| match parent {
-        RouteParent::Gateway {
-            gateway,
-            section,
-            port,
-        } => {
-            gateway == name
-                && section
-                    .as_ref()
-                    .is_none_or(|section| *section == listener.name)
-                && port.is_none_or(|port| port == listener.port)
-        }
-        RouteParent::Service { .. } => false,
-    })
-}
-
-/// The hosts that both a route and its listener are about; `None` where they have none in common.
-fn shared_hosts(route: &[HostPattern], listener: &HostPattern) -> Option<Vec<HostPattern>> {
-    if route.is_empty() {
-        return Some(vec![listener.clone()]);
-    }
-    let mut shared: Vec<_> = route
-        .iter()
-        .filter_map(|host| host.intersection(listener))
-        .collect();
-    shared.sort();
-    shared.dedup();
-    (!shared.is_empty()).then_some(shared)
+fn means(parents: &[RouteParent], name: &GatewayName, listener: &GatewayListener) -> bool {
+    let mut parents = parents.iter();
+    parents.any(|parent| listener.is_meant_by(parent, name))
 }
