@@ -39,16 +39,7 @@ pub fn convert(
     source: &Source,
     context: Context<'_>,
 ) -> Converted {
-    let scope = Scope {
-        context,
-        kind: name.kind,
-        namespace: name
-            .namespace
-            .as_ref()
-            .unwrap_or(&context.settings.namespace),
-        name: &name.name,
-        source,
-    };
+    let scope = Scope::new(name, source, context);
     let mut report = Report::new(object_key(name, context.settings), source);
     let objects = manifest.objects(&scope, &mut report);
     let (mut problems, is_valid) = report.finish();
@@ -154,7 +145,20 @@ pub(crate) struct Scope<'a> {
     source: &'a Source,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    pub(crate) fn new(name: &'a ManifestName, source: &'a Source, context: Context<'a>) -> Self {
+        Self {
+            context,
+            kind: name.kind,
+            namespace: name
+                .namespace
+                .as_ref()
+                .unwrap_or(&context.settings.namespace),
+            name: &name.name,
+            source,
+        }
+    }
+
     /// The object that the manifest becomes.
     pub(crate) fn object(&self, spec: Spec) -> Object {
         self.object_named(object_name(self.kind, self.name), spec)
@@ -170,6 +174,11 @@ impl Scope<'_> {
             self.source.clone(),
             spec,
         )
+    }
+
+    /// Where the object is written.
+    pub(crate) fn source(&self) -> &'a Source {
+        self.source
     }
 
     /// The hostname of a service in a namespace.

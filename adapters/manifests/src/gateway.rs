@@ -8,13 +8,15 @@ use bowline_mesh::{Gateway as MeshGateway, Object, Spec};
 use serde::Deserialize;
 
 use crate::{
-    Metadata,
+    GatewayAddress, Metadata,
     convert::Scope,
-    metadata::Present,
+    metadata::{Present, null_is_default},
     report::{Field, Report},
 };
 
-use listener::{Listener, listener, repeated};
+use listener::{listener, repeated};
+
+pub(crate) use listener::Listener;
 
 /// Fields that mean nothing here.
 pub(crate) const IGNORED: &[&str] = &[];
@@ -32,7 +34,8 @@ struct GatewaySpec {
     gateway_class_name: Arc<str>,
     #[serde(default)]
     listeners: Vec<Listener>,
-    addresses: Option<Present>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    addresses: Vec<WrittenAddress>,
     infrastructure: Option<Present>,
     #[serde(rename = "backendTLS")]
     backend_tls: Option<Present>,
@@ -41,7 +44,32 @@ struct GatewaySpec {
     default_scope: Option<Present>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct WrittenAddress {
+    r#type: Option<Arc<str>>,
+    #[serde(default)]
+    value: Arc<str>,
+}
+
 impl Gateway {
+    /// The addresses that it says it has.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = GatewayAddress> {
+        let addresses = self.spec.addresses.iter();
+        addresses.filter_map(|address| {
+            let value = || address.value.clone();
+            match address.r#type.as_deref() {
+                _ if address.value.is_empty() => None,
+                None | Some("IPAddress") => Some(GatewayAddress::Ip(value())),
+                Some("Hostname") => Some(GatewayAddress::Hostname(value())),
+                Some(_) => None,
+            }
+        })
+    }
+
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.spec.listeners
+    }
+
     pub(crate) fn class(&self) -> &str {
         &self.spec.gateway_class_name
     }
@@ -58,7 +86,7 @@ pub(crate) fn objects(
     }
     let spec = &gateway.spec;
     let field = Field::root("spec");
-    not_honoured(spec, &field, report);
+    not_honoured(gateway, &field, report);
     let listeners = field.key("listeners");
     if spec.listeners.is_empty() {
         report.invalid(
@@ -76,7 +104,7 @@ pub(crate) fn objects(
     vec![scope.object(Spec::Gateway(Arc::new(MeshGateway { listeners })))]
 }
 
-fn not_honoured(spec: &GatewaySpec, field: &Field<'_>, report: &mut Report<'_>) {
+fn not_honoured(gateway: &Gateway, field: &Field<'_>, report: &mut Report<'_>) {
     let GatewaySpec {
         gateway_class_name: _,
         listeners: _,
@@ -86,14 +114,8 @@ fn not_honoured(spec: &GatewaySpec, field: &Field<'_>, report: &mut Report<'_>) 
         tls,
         allowed_listeners,
         default_scope,
-    } = spec;
+    } = &gateway.spec;
     let fields = [
-        (
-            addresses,
-            "addresses",
-            "addresses are not asked for",
-            "the gateway's proxies listen on all addresses of their machines",
-        ),
         (
             infrastructure,
             "infrastructure",
@@ -125,6 +147,15 @@ fn not_honoured(spec: &GatewaySpec, field: &Field<'_>, report: &mut Report<'_>) 
             "only routes that name the gateway attach to it",
         ),
     ];
+    // Where its proxies are reached is the operator's to arrange, and to say.
+    if addresses.len() != gateway.addresses().count() {
+        report.unsupported(
+            &field.key("addresses"),
+            "addresses are not asked for, and those of other types than IPAddress and Hostname mean nothing here",
+            "the gateway's proxies listen on all addresses of their machines",
+            "give addresses at which its proxies are reached, or leave it out",
+        );
+    }
     for (value, name, message, meanwhile) in fields {
         if value.is_some() {
             report.unsupported(&field.key(name), message, meanwhile, "leave it out");

@@ -28,6 +28,10 @@ struct GatewayClassSpec {
 }
 
 impl GatewayClass {
+    pub(crate) fn has_parameters(&self) -> bool {
+        self.spec.parameters_ref.is_some()
+    }
+
     pub(crate) fn controller(&self) -> &str {
         &self.spec.controller_name
     }
@@ -39,7 +43,7 @@ pub(crate) fn objects(
     scope: &Scope<'_>,
     report: &mut Report<'_>,
 ) -> Vec<Object> {
-    if class.spec.parameters_ref.is_some() && scope.context.references.is_our_class(scope.name) {
+    if class.has_parameters() && scope.context.references.is_our_class(scope.name) {
         report.unsupported(
             &Field::root("spec").key("parametersRef"),
             "parameters of a class are not read",

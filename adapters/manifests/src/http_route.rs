@@ -67,6 +67,12 @@ struct RuleTimeouts {
     backend_request: Option<Duration>,
 }
 
+impl HttpRoute {
+    pub(crate) fn parents(&self) -> &[ParentRef] {
+        &self.spec.parent_refs
+    }
+}
+
 pub(crate) fn objects(
     route: &HttpRoute,
     scope: &Scope<'_>,

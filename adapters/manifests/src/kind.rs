@@ -155,6 +155,7 @@ impl ManifestKind {
         let everywhere = ["apiVersion", "kind", "status"];
         everywhere.contains(&path)
             || path.starts_with("metadata.")
+            || path.starts_with("status.")
             || self
                 .ignored_fields()
                 .contains(&without_indexes(path).as_str())

@@ -32,6 +32,7 @@ mod references;
 mod regex;
 mod report;
 mod service;
+mod status;
 mod stream_route;
 mod tcp_route;
 mod tls_route;
@@ -53,6 +54,10 @@ pub use read::{State, read};
 pub use reference_grant::ReferenceGrant;
 pub use references::{Affects, PodFacts, References};
 pub use service::Service;
+pub use status::{
+    Condition, GATEWAY_CONTROLLER, GatewayAddress, GatewayStatus, Known, ListenerStatus, Outcome,
+    ParentName, ParentStatus, Status, status,
+};
 pub use tcp_route::TcpRoute;
 pub use tls_route::TlsRoute;
 pub use watch::Manifests;

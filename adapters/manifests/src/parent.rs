@@ -18,10 +18,22 @@ use crate::{
 pub(crate) struct ParentRef {
     group: Option<Arc<str>>,
     kind: Option<Arc<str>>,
-    namespace: Option<Arc<str>>,
-    name: Arc<str>,
-    section_name: Option<Arc<str>>,
-    port: Option<u16>,
+    pub(crate) namespace: Option<Arc<str>>,
+    pub(crate) name: Arc<str>,
+    pub(crate) section_name: Option<Arc<str>>,
+    pub(crate) port: Option<u16>,
+}
+
+impl ParentRef {
+    /// Group and kind; a Gateway's where it gives none.
+    pub(crate) fn kind(&self) -> (&str, &str) {
+        let group = self.group.as_deref();
+        let kind = self.kind.as_deref();
+        (
+            group.unwrap_or(ManifestKind::Gateway.group()),
+            kind.unwrap_or(ManifestKind::Gateway.as_str()),
+        )
+    }
 }
 
 /// The parents of a route. Gateways of other controllers are left out: they are somebody else's.
@@ -52,6 +64,18 @@ pub(crate) fn parents(
     parents
 }
 
+/// What a reference leads to, if it leads anywhere.
+pub(crate) fn resolved(reference: &ParentRef, scope: &Scope<'_>) -> Option<RouteParent> {
+    let field = Field::root("parentRefs");
+    // What is wrong with it was said when the route was converted.
+    parent(
+        reference,
+        &field,
+        scope,
+        &mut Report::new(None, scope.source()),
+    )
+}
+
 fn parent(
     reference: &ParentRef,
     field: &Field<'_>,
@@ -71,14 +95,7 @@ fn parent(
         scope,
         report,
     )?;
-    let group = reference
-        .group
-        .as_deref()
-        .unwrap_or(ManifestKind::Gateway.group());
-    let kind = reference
-        .kind
-        .as_deref()
-        .unwrap_or(ManifestKind::Gateway.as_str());
+    let (group, kind) = reference.kind();
     let is = |expected: ManifestKind| group == expected.group() && kind == expected.as_str();
     if is(ManifestKind::Gateway) {
         let gateway = GatewayName {

@@ -9,14 +9,11 @@ use bowline_identity::SpiffeId;
 use bowline_mesh::{GatewayName, Labels, Locality, Namespace};
 
 use crate::{
-    Manifest, ManifestKind, ManifestName,
+    GATEWAY_CONTROLLER, GatewayAddress, Manifest, ManifestKind, ManifestName,
     ingress_class::{self, ClassFacts},
     metadata::LabelSelector,
     reference_grant::ReferenceGrant,
 };
-
-/// The controller of the GatewayClasses that are ours.
-const CONTROLLER: &str = "bowline.dev/gateway-controller";
 
 /// The class of gateways and of Ingresses that are ours where no object says whose it is.
 const DEFAULT_CLASS: &str = "bowline";
@@ -31,8 +28,9 @@ pub struct References {
     namespaces: BTreeMap<Namespace, Labels>,
     /// The controller of each GatewayClass.
     classes: BTreeMap<Arc<str>, Arc<str>>,
-    /// The class of each Gateway.
-    gateways: BTreeMap<GatewayName, Arc<str>>,
+    gateways: BTreeMap<GatewayName, GatewayFacts>,
+    /// The Services that expose the proxies of gateways.
+    exposures: BTreeMap<GatewayName, BTreeMap<Arc<str>, Exposure>>,
     grants: BTreeMap<GatewayName, ReferenceGrant>,
     ingress_classes: BTreeMap<Arc<str>, ClassFacts>,
     /// The names and numbers of services' ports.
@@ -51,6 +49,8 @@ pub enum Affects {
     /// Nobody.
     #[default]
     Nobody,
+    /// Only what is said of gateways and routes.
+    Statuses,
     /// Only Ingresses, which name ports of services.
     Ingresses,
     /// All objects that decide where requests go.
@@ -61,11 +61,27 @@ impl Affects {
     /// Whether objects of a kind may mean something else now.
     pub fn concerns(self, kind: ManifestKind) -> bool {
         match self {
-            Self::Nobody => false,
+            Self::Nobody | Self::Statuses => false,
             Self::Ingresses => kind == ManifestKind::Ingress,
             Self::Routing => kind.is_about_routing(),
         }
     }
+}
+
+/// What others must know of a Gateway.
+#[derive(Debug, Clone, PartialEq)]
+struct GatewayFacts {
+    class: Arc<str>,
+    /// Where it says that its requests come in.
+    addresses: Arc<[GatewayAddress]>,
+}
+
+/// How a Service exposes the proxies of a gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Exposure {
+    pub(crate) addresses: Vec<GatewayAddress>,
+    /// Its load balancer has no address yet.
+    pub(crate) waits: bool,
 }
 
 /// A port of a service, looked for by its name.
@@ -118,7 +134,9 @@ impl References {
                 Some(namespace) => {
                     let services = self.services.entry(namespace.clone()).or_default();
                     let ports: PortNames = service.port_names().collect();
-                    ingresses(replaced(services, name.name.clone(), ports))
+                    let ports_differ = replaced(services, name.name.clone(), ports);
+                    let exposes = self.note_exposure(namespace, &name.name, service.exposure());
+                    ingresses(ports_differ).max(exposes)
                 }
                 None => Affects::Nobody,
             },
@@ -134,10 +152,14 @@ impl References {
                 let controller = class.controller().into();
                 routing(replaced(&mut self.classes, name.name.clone(), controller))
             }
-            Manifest::Gateway(gateway) => routing(
-                namespaced(name)
-                    .is_some_and(|key| replaced(&mut self.gateways, key, gateway.class().into())),
-            ),
+            Manifest::Gateway(gateway) => {
+                let facts = GatewayFacts {
+                    class: gateway.class().into(),
+                    addresses: gateway.addresses().collect(),
+                };
+                let key = namespaced(name);
+                routing(key.is_some_and(|key| replaced(&mut self.gateways, key, facts)))
+            }
             Manifest::ReferenceGrant(grant) => routing(
                 namespaced(name).is_some_and(|key| replaced(&mut self.grants, key, grant.clone())),
             ),
@@ -165,6 +187,7 @@ impl References {
                 if services.is_empty() {
                     self.services.remove(namespace);
                 }
+                self.note_exposure(namespace, &name.name, None);
                 ingresses(was_there)
             }
             ManifestKind::IngressClass => {
@@ -191,6 +214,7 @@ impl References {
             namespaces,
             classes,
             gateways,
+            exposures,
             grants,
             ingress_classes,
             services,
@@ -205,7 +229,40 @@ impl References {
             && *nodes == other.nodes;
         let is_same_to_ingresses =
             *ingress_classes == other.ingress_classes && *services == other.services;
-        routing(!is_same).max(ingresses(!is_same_to_ingresses))
+        let affects = routing(!is_same).max(ingresses(!is_same_to_ingresses));
+        match *exposures == other.exposures {
+            true => affects,
+            false => affects.max(Affects::Statuses),
+        }
+    }
+
+    /// Notes which gateway's proxies a Service exposes, if it does.
+    fn note_exposure(
+        &mut self,
+        namespace: &Namespace,
+        service: &Arc<str>,
+        exposure: Option<(Arc<str>, Exposure)>,
+    ) -> Affects {
+        let mut differs = false;
+        let exposed = exposure.as_ref().map(|(gateway, _)| gateway.clone());
+        self.exposures.retain(|gateway, services| {
+            let is_other =
+                gateway.namespace == *namespace && Some(&gateway.name) != exposed.as_ref();
+            differs |= is_other && services.remove(service).is_some();
+            !services.is_empty()
+        });
+        if let Some((gateway, exposure)) = exposure {
+            let key = GatewayName {
+                namespace: namespace.clone(),
+                name: gateway,
+            };
+            let services = self.exposures.entry(key).or_default();
+            differs |= replaced(services, service.clone(), exposure);
+        }
+        match differs {
+            true => Affects::Statuses,
+            false => Affects::Nobody,
+        }
     }
 
     /// Notes what is known of a pod; `None` forgets it.
@@ -264,7 +321,7 @@ impl References {
     /// Whether a GatewayClass is ours.
     pub(crate) fn is_our_class(&self, class: &str) -> bool {
         match self.classes.get(class) {
-            Some(controller) => **controller == *CONTROLLER,
+            Some(controller) => **controller == *GATEWAY_CONTROLLER,
             None => class == DEFAULT_CLASS,
         }
     }
@@ -273,7 +330,29 @@ impl References {
     pub(crate) fn is_foreign_gateway(&self, gateway: &GatewayName) -> bool {
         self.gateways
             .get(gateway)
-            .is_some_and(|class| !self.is_our_class(class))
+            .is_some_and(|facts| !self.is_our_class(&facts.class))
+    }
+
+    /// Whether a Gateway is known, and of a class of ours.
+    pub(crate) fn is_our_gateway(&self, gateway: &GatewayName) -> bool {
+        self.gateways
+            .get(gateway)
+            .is_some_and(|facts| self.is_our_class(&facts.class))
+    }
+
+    /// Where a Gateway says that its requests come in.
+    pub(crate) fn addresses_of(&self, gateway: &GatewayName) -> &[GatewayAddress] {
+        let facts = self.gateways.get(gateway);
+        facts.map_or(&[], |facts| &facts.addresses)
+    }
+
+    /// The Services that expose the proxies of a gateway.
+    pub(crate) fn exposures(
+        &self,
+        gateway: &GatewayName,
+    ) -> impl Iterator<Item = (&str, &Exposure)> {
+        let services = self.exposures.get(gateway).into_iter().flatten();
+        services.map(|(service, exposure)| (&**service, exposure))
     }
 
     /// Where the Ingresses of a class come in; `None` where they are not ours. Those of no class are of the default class.
@@ -315,6 +394,14 @@ impl References {
         ports
             .find(|(port, _)| **port == *name)
             .map_or(PortLookup::NoPort, |(_, number)| PortLookup::Found(*number))
+    }
+
+    /// All gateways that Services expose, with those.
+    pub(crate) fn all_exposures(&self) -> impl Iterator<Item = (&GatewayName, &str)> {
+        self.exposures.iter().flat_map(|(gateway, services)| {
+            let services = services.keys();
+            services.map(move |service| (gateway, &**service))
+        })
     }
 
     /// Whether an object may refer to another: within a namespace always, across namespaces if a ReferenceGrant beside the

@@ -5,7 +5,11 @@
 
 mod port;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use bowline_mesh::{
     Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Object, RegionOrder,
@@ -14,9 +18,10 @@ use bowline_mesh::{
 use serde::Deserialize;
 
 use crate::{
-    Metadata,
+    GatewayAddress, Metadata,
     convert::{self, Scope},
     metadata::{Present, null_is_default, shortened},
+    references::Exposure,
     report::{Field, Report},
 };
 
@@ -41,12 +46,38 @@ pub(crate) const IGNORED: &[&str] = &[
     "spec.sessionAffinityConfig",
 ];
 
+/// The label by which a Service says which gateway's proxies it exposes.
+const GATEWAY_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+/// What the address of a Service without one is.
+const HEADLESS: &str = "None";
+
 /// A Service, as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Service {
     pub(crate) metadata: Metadata,
     #[serde(default)]
     spec: ServiceSpec,
+    #[serde(default, deserialize_with = "null_is_default")]
+    status: ServiceStatus,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceStatus {
+    #[serde(default, deserialize_with = "null_is_default")]
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct LoadBalancer {
+    #[serde(default, deserialize_with = "null_is_default")]
+    ingress: Vec<LoadBalancerAddress>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct LoadBalancerAddress {
+    ip: Option<Arc<str>>,
+    hostname: Option<Arc<str>>,
 }
 
 impl Service {
@@ -54,6 +85,32 @@ impl Service {
     pub(crate) fn port_names(&self) -> impl Iterator<Item = (Arc<str>, u16)> {
         let ports = self.spec.ports.iter();
         ports.map(|port| (port.name.clone(), port.port))
+    }
+
+    /// Whose proxies it exposes, if it says so, and where.
+    pub(crate) fn exposure(&self) -> Option<(Arc<str>, Exposure)> {
+        let gateway = self.metadata.labels.get(GATEWAY_LABEL)?;
+        let balanced = self.status.load_balancer.ingress.iter();
+        let balanced = balanced.filter_map(|address| match address {
+            LoadBalancerAddress { ip: Some(ip), .. } if !ip.is_empty() => {
+                Some(GatewayAddress::Ip(ip.clone()))
+            }
+            LoadBalancerAddress { hostname, .. } => hostname.clone().map(GatewayAddress::Hostname),
+        });
+        let own = self.spec.cluster_ips.iter().chain(&self.spec.cluster_ip);
+        let own = own.filter(|address| !address.is_empty() && *address != HEADLESS);
+        let addresses: BTreeSet<GatewayAddress> = match self.spec.r#type {
+            ServiceType::LoadBalancer => balanced.collect(),
+            ServiceType::ClusterIp | ServiceType::NodePort => own
+                .map(|address| GatewayAddress::Ip(address.as_str().into()))
+                .collect(),
+            ServiceType::ExternalName => BTreeSet::new(),
+        };
+        let exposure = Exposure {
+            waits: self.spec.r#type == ServiceType::LoadBalancer && addresses.is_empty(),
+            addresses: addresses.into_iter().collect(),
+        };
+        Some((gateway.clone(), exposure))
     }
 }
 
@@ -185,7 +242,7 @@ fn addresses(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> 
         return ClusterAddresses::Own(Vec::new());
     }
     let single = spec.cluster_ip.as_deref().filter(|text| !text.is_empty());
-    if single == Some("None") {
+    if single == Some(HEADLESS) {
         return ClusterAddresses::Headless;
     }
     let all = spec.cluster_ips.iter().map(String::as_str);

@@ -32,6 +32,12 @@ struct TcpRouteSpec {
     rules: Vec<StreamRule>,
 }
 
+impl TcpRoute {
+    pub(crate) fn parents(&self) -> &[ParentRef] {
+        &self.spec.parent_refs
+    }
+}
+
 pub(crate) fn objects(route: &TcpRoute, scope: &Scope<'_>, report: &mut Report<'_>) -> Vec<Object> {
     let TcpRouteSpec {
         parent_refs,

@@ -35,6 +35,12 @@ struct TlsRouteSpec {
     rules: Vec<StreamRule>,
 }
 
+impl TlsRoute {
+    pub(crate) fn parents(&self) -> &[ParentRef] {
+        &self.spec.parent_refs
+    }
+}
+
 pub(crate) fn objects(route: &TlsRoute, scope: &Scope<'_>, report: &mut Report<'_>) -> Vec<Object> {
     let TlsRouteSpec {
         parent_refs,

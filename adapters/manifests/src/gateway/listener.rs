@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     name: Arc<str>,
     hostname: Option<String>,
     port: u16,
@@ -70,6 +70,38 @@ enum FromNamespaces {
 struct RouteKind {
     group: Option<Arc<str>>,
     kind: Arc<str>,
+}
+
+impl Listener {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The kinds of routes that may attach, and whether all that it names are such.
+    pub(crate) fn route_kinds(&self) -> (Vec<ManifestKind>, bool) {
+        let passes_through = self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.mode == TlsMode::Passthrough);
+        let kind = match (self.protocol.as_str(), passes_through) {
+            ("HTTP", _) => ManifestKind::HttpRoute,
+            ("TCP", _) => ManifestKind::TcpRoute,
+            ("TLS", true) => ManifestKind::TlsRoute,
+            _ => return (Vec::new(), true),
+        };
+        let named = &self.allowed_routes.kinds;
+        let is_named = named.is_empty() || named.iter().any(|named| named.is(kind));
+        let kinds = if is_named { vec![kind] } else { Vec::new() };
+        (kinds, named.iter().all(|named| named.is(kind)))
+    }
+}
+
+impl RouteKind {
+    fn is(&self, kind: ManifestKind) -> bool {
+        let group = self.group.as_deref();
+        group.unwrap_or(ManifestKind::Gateway.group()) == kind.group()
+            && *self.kind == *kind.as_str()
+    }
 }
 
 /// Names, and combinations of port, protocol and hostname, are given once.
@@ -261,14 +293,16 @@ fn kinds_include(
     report: &mut Report<'_>,
 ) -> bool {
     let mut included = kinds.is_empty();
-    for (index, RouteKind { group, kind }) in kinds.iter().enumerate() {
-        let group = group.as_deref().unwrap_or(ManifestKind::Gateway.group());
-        if group == route_kind.group() && **kind == *route_kind.as_str() {
+    for (index, named) in kinds.iter().enumerate() {
+        if named.is(route_kind) {
             included = true;
         } else {
             report.unsupported(
                 &field.index(index).key("kind"),
-                format!("a listener of this protocol takes no {}", shortened(kind)),
+                format!(
+                    "a listener of this protocol takes no {}",
+                    shortened(&named.kind)
+                ),
                 "no route of this kind attaches; the other kinds act",
                 "leave it out",
             );

@@ -6,6 +6,7 @@ mod cases;
 mod contract;
 mod incremental;
 mod reading;
+mod status;
 mod text;
 mod watching;
 
