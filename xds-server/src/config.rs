@@ -186,8 +186,23 @@ pub struct KubernetesConfig {
     pub facts: Facts,
     /// Namespaces whose services and pods are left out.
     pub ignored_namespaces: BTreeSet<Namespace>,
+    /// Whether what is said of Gateways, routes and Ingresses is written back, and where the Lease is by which one of several
+    /// replicas does that.
+    pub status: StatusConfig,
     /// The namespace whose Secrets say how other clusters are reached; `None` where none are read.
     pub remote_clusters: Option<Namespace>,
+}
+
+/// Whether statuses are written back into a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatusConfig {
+    /// They are.
+    Written {
+        /// Where the Lease is; `None` means the namespace of the credentials.
+        lease_namespace: Option<Namespace>,
+    },
+    /// They are not.
+    Kept,
 }
 
 /// As messages name it.

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use bowline_consul::{Consul, ConsulSettings};
 use bowline_document::files::Pace;
 use bowline_inventory::Inventory;
-use bowline_kubernetes::{Kubernetes, Pace as RetryPace};
+use bowline_kubernetes::{Kubernetes, Pace as RetryPace, Statuses, Timing};
 use bowline_manifests::Manifests;
-use bowline_mesh::{Change, Object, RegistryEvent, RegistryId, RegistryPart, RegistrySettings};
+use bowline_mesh::{
+    Change, Object, RegistryEvent, RegistryId, RegistryPart, RegistrySettings, Served,
+};
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
@@ -16,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::config::{KubernetesConfig, RegistryConfig, RegistrySource};
+use crate::config::{KubernetesConfig, RegistryConfig, RegistrySource, StatusConfig};
 
 /// How long commands that work offline wait for what is not a file.
 const LOAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -32,7 +34,7 @@ pub fn load(registry: &RegistryConfig) -> RegistryEvent {
         RegistrySource::Kubernetes(config) => {
             let registry = settings.id.clone();
             let parts = watch::Sender::default();
-            let cluster = kubernetes(settings, config, Vec::new(), parts);
+            let cluster = kubernetes(settings, config, Vec::new(), parts, None);
             asked(registry, cluster.load())
         }
         RegistrySource::Consul(config) => {
@@ -102,6 +104,9 @@ impl Reports {
     }
 }
 
+/// What is served, for adapters that tell their registries of it.
+pub type ServedNow = watch::Receiver<Option<Served>>;
+
 /// Runs the adapters of the newest configuration until the token is cancelled, and then until all have ended. `last_good` is what was
 /// saved of each registry before the start.
 ///
@@ -111,6 +116,7 @@ pub async fn run(
     mut configured: watch::Receiver<Vec<RegistryConfig>>,
     mut last_good: BTreeMap<RegistryId, Vec<Object>>,
     events: mpsc::Sender<RegistryEvent>,
+    served: ServedNow,
     reports: Reports,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -134,7 +140,14 @@ pub async fn run(
             let id = registry.settings.id.clone();
             let saved = last_good.remove(&id).unwrap_or_default();
             running.entry(id).or_insert_with(|| {
-                Adapter::start(registry, saved, events.clone(), &reports, &shutdown)
+                Adapter::start(
+                    registry,
+                    saved,
+                    events.clone(),
+                    served.clone(),
+                    &reports,
+                    &shutdown,
+                )
             });
         }
         tokio::select! {
@@ -176,19 +189,30 @@ fn kubernetes(
     config: KubernetesConfig,
     last_good: Vec<Object>,
     parts: watch::Sender<Vec<RegistryPart>>,
+    served: Option<ServedNow>,
 ) -> Kubernetes {
     let KubernetesConfig {
         access,
         facts,
         ignored_namespaces,
+        status,
         remote_clusters: _,
     } = config;
+    let statuses = match (status, served) {
+        (StatusConfig::Written { lease_namespace }, Some(served)) => Some(Statuses {
+            served,
+            lease_namespace,
+            timing: Timing::default(),
+        }),
+        (StatusConfig::Written { .. } | StatusConfig::Kept, _) => None,
+    };
     Kubernetes {
         settings,
         access,
         facts,
         ignored_namespaces,
         last_good,
+        statuses,
         pace: RetryPace::default(),
         parts,
     }
@@ -206,6 +230,7 @@ impl Adapter {
         registry: RegistryConfig,
         last_good: Vec<Object>,
         events: mpsc::Sender<RegistryEvent>,
+        served: ServedNow,
         reports: &Reports,
         shutdown: &CancellationToken,
     ) -> Self {
@@ -218,6 +243,7 @@ impl Adapter {
             registry.clone(),
             last_good,
             events,
+            served,
             parts,
             cancelled.clone(),
         ));
@@ -269,6 +295,7 @@ async fn keep_running(
     registry: RegistryConfig,
     mut last_good: Vec<Object>,
     events: mpsc::Sender<RegistryEvent>,
+    served: ServedNow,
     parts: watch::Sender<Vec<RegistryPart>>,
     cancelled: CancellationToken,
 ) {
@@ -279,6 +306,7 @@ async fn keep_running(
             registry.clone(),
             std::mem::take(&mut last_good),
             events.clone(),
+            served.clone(),
             parts.clone(),
             cancelled.clone(),
         ));
@@ -305,6 +333,7 @@ async fn run_once(
     registry: RegistryConfig,
     last_good: Vec<Object>,
     events: mpsc::Sender<RegistryEvent>,
+    served: ServedNow,
     parts: watch::Sender<Vec<RegistryPart>>,
     cancelled: CancellationToken,
 ) {
@@ -321,7 +350,7 @@ async fn run_once(
                 .await;
         }
         RegistrySource::Kubernetes(config) => {
-            kubernetes(settings, config, last_good, parts)
+            kubernetes(settings, config, last_good, parts, Some(served))
                 .run(events, cancelled)
                 .await;
         }

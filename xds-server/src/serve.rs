@@ -192,7 +192,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tasks.spawn("clusters", clusters.run(shutdown.clone()));
     tasks.spawn(
         "registries",
-        registries::run(follow, last_good, events, reports.clone(), shutdown.clone()),
+        registries::run(
+            follow,
+            last_good,
+            events,
+            handle.served(),
+            reports.clone(),
+            shutdown.clone(),
+        ),
     );
     let stuck = service.clone();
     let cancelled = shutdown.clone();

@@ -3,11 +3,11 @@
 use std::{fmt::Write, time::Duration};
 
 use bytes::{Buf, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use kube::{Client, client::Body};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::time::timeout;
 
 use crate::access::with_causes;
@@ -143,6 +143,31 @@ pub(crate) async fn get(
         .map_err(|error| ApiError::Garbled(error.to_string()))?;
     let response = send(client, request).await?;
     collect(response.into_body(), bytes_max).await
+}
+
+/// Writes an object or a part of it. Returns the object as it is then.
+///
+/// # Errors
+/// When it is not written, or that is not known.
+pub(crate) async fn write(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content: &Value,
+) -> Result<Vec<u8>, ApiError> {
+    let kind = match method {
+        Method::PATCH => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", kind)
+        .header("accept", "application/json")
+        .body(Body::from(content.to_string().into_bytes()))
+        .map_err(|error| ApiError::Garbled(error.to_string()))?;
+    let response = send(client, request).await?;
+    collect(response.into_body(), LINE_BYTES_MAX).await
 }
 
 /// Sends a request, and takes a failure for what it is.

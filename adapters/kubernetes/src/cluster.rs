@@ -11,10 +11,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Access, ClusterState, Facts, Pace, Watched,
+    Access, ClusterState, Facts, Pace, Statuses, Watched,
     access::Clients,
     api::{self, ApiError},
     report::Reporter,
+    status::{Duty, Election, Health, Writer},
     watcher::{Listed, Watcher},
 };
 
@@ -38,6 +39,8 @@ pub struct Kubernetes {
     pub ignored_namespaces: BTreeSet<Namespace>,
     /// What the mesh last had from it before the start. What cannot be taken now stays as it is there.
     pub last_good: Vec<Object>,
+    /// How statuses are written back; `None` where they are not.
+    pub statuses: Option<Statuses>,
     /// How soon things are tried again.
     pub pace: Pace,
     /// Where it is reported how each kind is doing.
@@ -66,16 +69,30 @@ impl Kubernetes {
 
     /// Sends what the cluster has, and from then on what changes, until it is told to end or nobody listens any more.
     pub async fn run(self, events: mpsc::Sender<RegistryEvent>, shutdown: CancellationToken) {
-        let _ = shutdown.run_until_cancelled(self.watch(events)).await;
+        let (clients, keeper) = Clients::new(self.access.clone());
+        let mut keeping = JoinSet::new();
+        keeping.spawn(keeper.run());
+        let mut electing = JoinSet::new();
+        let cancelled = shutdown.clone();
+        let watching = self.watch(events, clients, &mut electing, cancelled);
+        let has_ended = shutdown.run_until_cancelled(watching).await.is_some();
+        if !has_ended {
+            // The Lease is given up, so that the next need not wait for its end.
+            while electing.join_next().await.is_some() {}
+        }
     }
 
-    async fn watch(self, events: mpsc::Sender<RegistryEvent>) {
+    async fn watch(
+        self,
+        events: mpsc::Sender<RegistryEvent>,
+        clients: Clients,
+        electing: &mut JoinSet<()>,
+        shutdown: CancellationToken,
+    ) {
         let mut state = self.state();
-        let (clients, keeper) = Clients::new(self.access);
         let (sender, mut news) = mpsc::channel(NEWS_MAX);
         let settings = Arc::new(self.settings);
         let mut tasks = JoinSet::new();
-        tasks.spawn(keeper.run());
         for watched in Watched::all(self.facts) {
             let watcher = Watcher::new(
                 watched,
@@ -87,6 +104,37 @@ impl Kubernetes {
             tasks.spawn(watcher.run());
         }
         drop(sender);
+        let health = Health::new();
+        let mut duty = self.statuses.map(|statuses| {
+            let Statuses {
+                served,
+                lease_namespace,
+                timing,
+            } = statuses;
+            let (needed, is_needed) = watch::channel(false);
+            let (lead, leadership) = watch::channel(None);
+            let (give, writes) = mpsc::channel(1);
+            let election = Election {
+                registry: settings.id.clone(),
+                clients: clients.clone(),
+                namespace: lease_namespace.map(|namespace| namespace.to_string()),
+                timing,
+                needed: is_needed,
+                leadership: lead,
+                health: health.clone(),
+            };
+            electing.spawn(election.run(shutdown));
+            let writer = Writer {
+                registry: settings.id.clone(),
+                clients: clients.clone(),
+                leadership: leadership.clone(),
+                writes,
+                health: health.clone(),
+                timing,
+            };
+            tasks.spawn(writer.run());
+            Duty::new(served, leadership, needed, give, timing)
+        });
         let mut received = Vec::new();
         let mut reporter = Reporter::new(self.parts);
         loop {
@@ -108,7 +156,12 @@ impl Kubernetes {
                         permit.send(event);
                     }
                 }
-                () = reporter.due() => reporter.report(&state),
+                () = reporter.due() => reporter.report(&state, health.part()),
+                () = due(&mut duty) => {
+                    if let Some(duty) = &mut duty {
+                        duty.look(&mut state);
+                    }
+                }
                 () = sleep(RECOVERY), if state.holds_changes() => state.tell_meanwhile(),
                 // None ends by itself. Whoever runs us starts all of them again.
                 _ = tasks.join_next() => {
@@ -129,6 +182,13 @@ impl Kubernetes {
             &Watched::all(self.facts),
             self.last_good.clone(),
         )
+    }
+}
+
+async fn due(duty: &mut Option<Duty>) {
+    match duty {
+        Some(duty) => duty.due().await,
+        None => std::future::pending().await,
     }
 }
 

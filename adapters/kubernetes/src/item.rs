@@ -3,17 +3,17 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use bowline_manifests::{ApiObject, ManifestName};
+use bowline_manifests::{ApiObject, ManifestKind, ManifestName};
 use bowline_mesh::{Code, Labels, Locality, Namespace, Problem, RegistrySettings, Severity};
 use serde::{Deserialize, Deserializer};
 
-use crate::Watched;
+use crate::{Watched, status::Seen};
 
 /// An object that is there.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     /// Of a kind that `manifests` knows.
-    Manifest(ApiObject),
+    Manifest(ApiObject, Option<Seen>),
     /// A pod.
     Pod(PodName, Pod),
     /// A node, and where it stands, if it says so.
@@ -64,7 +64,11 @@ impl Item {
         settings: &RegistrySettings,
     ) -> Result<Self, Box<Problem>> {
         match watched {
-            Watched::Manifest(kind) => ApiObject::read(kind, json, settings).map(Self::Manifest),
+            Watched::Manifest(kind) => {
+                let object = ApiObject::read(kind, json, settings)?;
+                let seen = has_status(kind).then(|| Seen::read(json)).flatten();
+                Ok(Self::Manifest(object, seen))
+            }
             Watched::Pod => {
                 let ApiPod {
                     metadata,
@@ -91,7 +95,7 @@ impl Item {
     /// What tells it from others.
     pub fn name(&self) -> ItemName {
         match self {
-            Self::Manifest(object) => ItemName::Manifest(object.name.clone()),
+            Self::Manifest(object, _) => ItemName::Manifest(object.name.clone()),
             Self::Pod(name, _) => ItemName::Pod(name.clone()),
             Self::Node(name, _) => ItemName::Node(name.clone()),
         }
@@ -130,6 +134,23 @@ impl ItemName {
             Self::Pod(_) => Watched::Pod,
             Self::Node(_) => Watched::Node,
         }
+    }
+}
+
+/// Whether objects of a kind have a status that is written back.
+pub(crate) fn has_status(kind: ManifestKind) -> bool {
+    match kind {
+        ManifestKind::Ingress
+        | ManifestKind::GatewayClass
+        | ManifestKind::Gateway
+        | ManifestKind::HttpRoute
+        | ManifestKind::TlsRoute
+        | ManifestKind::TcpRoute => true,
+        ManifestKind::Namespace
+        | ManifestKind::Service
+        | ManifestKind::EndpointSlice
+        | ManifestKind::IngressClass
+        | ManifestKind::ReferenceGrant => false,
     }
 }
 

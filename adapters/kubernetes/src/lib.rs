@@ -5,7 +5,8 @@
 //! (`bowline_manifests`), and says what changed. A cluster that cannot be reached keeps what it had.
 //!
 //! Reading order: [`Watched`] (the closed list of kinds), [`Item`], [`ClusterState`], and how it comes there: `access` (whose API server), `api`
-//! (its requests), `watcher` (one kind), [`Kubernetes`] (all of them). [`preflight`](preflight()) looks at a cluster before it is watched.
+//! (its requests), `watcher` (one kind), [`Kubernetes`] (all of them); what goes back
+//! is in `status`. [`preflight`](preflight()) looks at a cluster before it is watched.
 
 mod access;
 mod api;
@@ -15,6 +16,7 @@ mod preflight;
 mod remote;
 mod report;
 mod state;
+mod status;
 mod watched;
 mod watcher;
 
@@ -25,5 +27,6 @@ pub use item::{Item, ItemName, Pod, PodName};
 pub use preflight::{Finding, Verdict, preflight};
 pub use remote::{FoundClusters, RemoteClusters};
 pub use state::{ClusterState, News, Trouble};
+pub use status::{Seen, Statuses, Timing};
 pub use watched::{Facts, Watched};
 pub use watcher::Pace;

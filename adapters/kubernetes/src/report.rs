@@ -42,7 +42,7 @@ impl Reporter {
     }
 
     /// Looks, and tells what is different.
-    pub(crate) fn report(&mut self, state: &ClusterState) {
+    pub(crate) fn report(&mut self, state: &ClusterState, status: Option<RegistryPart>) {
         let now = Instant::now();
         let mut parts = state.parts();
         let changes = state.changes();
@@ -65,6 +65,7 @@ impl Reporter {
                 }
             }
         }
+        parts.extend(status);
         self.parts.send_if_modified(|told| {
             let differs = *told != parts;
             *told = parts;

@@ -6,6 +6,7 @@
 mod external_name;
 mod parts;
 mod settle;
+mod statuses;
 mod telling;
 mod workload;
 
@@ -19,7 +20,7 @@ use bowline_manifests::{
 };
 use bowline_mesh::{Locality, Namespace, Object, ObjectKey, Problem, RegistrySettings};
 
-use crate::{Item, ItemName, Watched, item::Pod, item::PodName};
+use crate::{Item, ItemName, Watched, item::Pod, item::PodName, status::Seen};
 
 use self::telling::Telling;
 
@@ -85,6 +86,8 @@ pub struct ClusterState {
     dirty_pods: BTreeSet<PodName>,
     /// Whose references have changed: all of these must be converted again.
     affected: Affects,
+    /// What is said of these may be wrong.
+    doubted: BTreeSet<ManifestName>,
     telling: Telling,
 }
 
@@ -117,6 +120,8 @@ struct Known {
     good: Option<Arc<Manifest>>,
     objects: Vec<Object>,
     problems: Vec<Problem>,
+    /// What is there of its status, where it has one.
+    seen: Option<Seen>,
 }
 
 impl Known {
@@ -160,6 +165,7 @@ impl ClusterState {
             dirty: BTreeSet::new(),
             dirty_pods: BTreeSet::new(),
             affected: Affects::Nobody,
+            doubted: BTreeSet::new(),
             telling: Telling::default(),
         }
     }
@@ -242,17 +248,23 @@ impl ClusterState {
     /// Says whether the object is new or different.
     fn put(&mut self, item: Item) -> bool {
         match item {
-            Item::Manifest(object) => self.put_manifest(object),
+            Item::Manifest(object, seen) => self.put_manifest(object, seen),
             Item::Pod(name, pod) => self.put_pod(name, pod),
             Item::Node(name, locality) => self.put_node(name, locality),
         }
     }
 
-    fn put_manifest(&mut self, object: ApiObject) -> bool {
+    fn put_manifest(&mut self, object: ApiObject, seen: Option<Seen>) -> bool {
         if self.is_ignored(&object.name) {
             return false;
         }
         let name = object.name.clone();
+        if seen.is_some() {
+            self.doubted.insert(name.clone());
+            if let Some(known) = self.manifests.get_mut(&name) {
+                known.seen = seen.clone();
+            }
+        }
         let before = self.manifests.get(&name);
         if before.is_some_and(|known| known.object == object) {
             return false;
@@ -289,6 +301,7 @@ impl ClusterState {
                     good: None,
                     objects: Vec::new(),
                     problems: Vec::new(),
+                    seen,
                 };
                 self.manifests.insert(name, known);
             }

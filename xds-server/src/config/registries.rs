@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::fields::{Fields, Report, decoded};
 use super::value::{Share, Span};
-use super::{KubernetesConfig, RegistryConfig, RegistrySource, consul};
+use super::{KubernetesConfig, RegistryConfig, RegistrySource, StatusConfig, consul};
 
 /// What a registry's entry takes from the mesh where it says nothing itself.
 pub(super) struct Defaults {
@@ -178,6 +178,12 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
     let ignored_namespaces = fields
         .value::<Vec<Namespace>>("ignored_namespaces")
         .map_or_else(own_namespaces, BTreeSet::from_iter);
+    let status = match fields.fields("status", STATUS) {
+        Some(fields) => status(fields)?,
+        None => StatusConfig::Written {
+            lease_namespace: None,
+        },
+    };
     let remote_clusters = match fields.node("remote_clusters") {
         Some(_) => Some(fields.text("remote_clusters", "istio-system")?),
         None => None,
@@ -202,8 +208,29 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
             ingresses,
         },
         ignored_namespaces,
+        status,
         remote_clusters,
     }))
+}
+
+fn status(mut fields: Fields<'_>) -> Option<StatusConfig> {
+    let write = fields.value("write").unwrap_or(true);
+    let is_given = fields.node("lease_namespace").is_some();
+    let lease_namespace = match is_given {
+        true => Some(fields.text("lease_namespace", "bowline")?),
+        false => None,
+    };
+    if is_given && !write {
+        fields.wrong(
+            "lease_namespace",
+            "a Lease is needed only where statuses are written",
+            "leave it out, or set `write: true`",
+        );
+    }
+    Some(match write {
+        true => StatusConfig::Written { lease_namespace },
+        false => StatusConfig::Kept,
+    })
 }
 
 /// The namespaces of what a cluster itself is made of.
@@ -252,8 +279,10 @@ const KUBERNETES: &[&str] = &[
     "nodes",
     "ingresses",
     "ignored_namespaces",
+    "status",
     "remote_clusters",
 ];
+const STATUS: &[&str] = &["write", "lease_namespace"];
 const GUARD: &[&str] = &["endpoints_min", "share", "hold"];
 
 #[cfg(test)]
@@ -261,6 +290,7 @@ pub(super) const ALL_FIELDS: &[&[&str]] = &[
     ENTRY,
     INVENTORY,
     KUBERNETES,
+    STATUS,
     consul::FIELDS,
     consul::TLS,
     GUARD,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    config::{KubernetesConfig, RegistryConfig, RegistrySource},
+    config::{KubernetesConfig, RegistryConfig, RegistrySource, StatusConfig},
     pipeline::PipelineHandle,
 };
 
@@ -110,6 +110,7 @@ impl Known {
                             ingresses: false,
                             ..config.facts
                         },
+                        status: StatusConfig::Kept,
                         remote_clusters: None,
                         ..config.clone()
                     })

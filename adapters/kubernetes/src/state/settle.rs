@@ -1,6 +1,8 @@
 //! Converting what is new, or means something else because other objects have changed.
 
-use bowline_manifests::{Context, Converted, ManifestKind, ManifestName, convert, objects_of};
+use bowline_manifests::{
+    Affects, Context, Converted, ManifestKind, ManifestName, convert, objects_of,
+};
 
 use super::{ClusterState, Known, external_name, of_kind};
 
@@ -12,6 +14,9 @@ impl ClusterState {
             return false;
         }
         let affected = std::mem::take(&mut self.affected);
+        if affected != Affects::Nobody {
+            self.doubt_all_statuses();
+        }
         let kinds = ManifestKind::ALL.iter();
         for kind in kinds.filter(|kind| affected.concerns(**kind)) {
             let names = of_kind(&self.manifests, *kind).map(|(name, _)| name.clone());
@@ -47,6 +52,7 @@ impl ClusterState {
             good,
             objects: before,
             problems: _,
+            seen: _,
         } = known;
         let context = Context {
             settings: &self.settings,

@@ -90,6 +90,7 @@ impl Subject for Cluster {
             },
             ignored_namespaces: BTreeSet::new(),
             last_good,
+            statuses: None,
             pace: PACE,
             parts: Default::default(),
         };

@@ -7,4 +7,5 @@ mod contract;
 mod preflight;
 mod real;
 mod scenario;
+mod status;
 mod watching;

@@ -122,6 +122,8 @@ pub(crate) fn cluster(access: Access) -> Kubernetes {
         },
         ignored_namespaces: BTreeSet::new(),
         last_good: Vec::new(),
+
+        statuses: None,
         pace: PACE,
         parts: Default::default(),
     }

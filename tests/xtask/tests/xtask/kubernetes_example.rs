@@ -52,7 +52,7 @@ fn permissions_are_to_read_and_what_writes_is_a_component() {
             );
             let allowed: &[&str] = match name {
                 "bowline-reader" => &["list", "watch"],
-                "bowline-status-writer" => &["patch", "update"],
+                "bowline-status-writer" => &["get", "patch"],
                 _ => &["create", "get", "patch", "update"],
             };
             let allowed = allowed.iter().copied().collect();
