@@ -26,6 +26,7 @@ mod restart;
 mod route;
 mod services;
 mod silent;
+mod status;
 mod strange;
 mod unknown;
 mod world;
