@@ -6,6 +6,7 @@
 
 mod checks;
 mod failure;
+mod list;
 mod names;
 mod question;
 mod services;
@@ -178,11 +179,11 @@ impl Watcher {
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Action> {
         self.choose_mode(now);
         let mut actions = Vec::new();
-        if self.names.is_due(now) && self.breaker.allows(now) {
+        if self.names.list.is_due(now) && self.breaker.allows(now) {
             actions.extend(self.ask_names(now));
         }
         if !self.breaker.is_open() {
-            if self.mode == Mode::ByChecks && self.checks.is_due(now) {
+            if self.mode == Mode::ByChecks && self.checks.list.is_due(now) {
                 actions.extend(self.ask_checks(now));
             }
             self.sweep(now);
@@ -198,15 +199,15 @@ impl Watcher {
     pub(crate) fn next_poll(&self, now: Instant) -> Instant {
         let idle = now + Duration::from_secs(1);
         let mut times = vec![idle];
-        if self.names.flight.is_none() {
+        if self.names.list.flight.is_none() {
             times.push(match self.breaker.until() {
-                Some(until) => until.max(self.names.due),
-                None => self.names.due,
+                Some(until) => until.max(self.names.list.due),
+                None => self.names.list.due,
             });
         }
         if !self.breaker.is_open() {
-            if self.mode == Mode::ByChecks && self.checks.flight.is_none() {
-                times.push(self.checks.due);
+            if self.mode == Mode::ByChecks && self.checks.list.flight.is_none() {
+                times.push(self.checks.list.due);
             }
             if let Some(at) = self.blocked_until(now) {
                 times.push(at);
@@ -252,7 +253,7 @@ impl Watcher {
     pub(crate) fn credentials_changed(&mut self, now: Instant) {
         if self.breaker.is_open() {
             self.breaker.try_at(now);
-            self.names.due = now;
+            self.names.list.due = now;
         }
         let troubled: Vec<Arc<str>> = self
             .services
@@ -382,8 +383,8 @@ impl Watcher {
         let flight = self.flights.remove(&id)?;
         self.lanes.ended(flight.lane);
         match &flight.query {
-            Query::Names => self.names.flight = None,
-            Query::Checks => self.checks.flight = None,
+            Query::Names => self.names.list.flight = None,
+            Query::Checks => self.checks.list.flight = None,
             Query::Service(name) => {
                 if flight.index.is_none() {
                     self.reading = self.reading.saturating_sub(1);

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Answer, Body, Checks, Consistency, Query, RequestId, Watcher};
-use crate::watch::{Index, LaneId, Pace, Step, pace::Answered};
+use super::{Answer, Body, Checks, Watcher, list::ListWatch};
+use crate::watch::Step;
 
 /// Between answers that have no index to wait for.
 const WITHOUT_INDEX: Duration = Duration::from_secs(5);
@@ -15,83 +15,24 @@ const WITHOUT_INDEX: Duration = Duration::from_secs(5);
 /// The query for all checks.
 #[derive(Debug)]
 pub(super) struct CheckWatch {
-    pub(super) flight: Option<RequestId>,
-    pub(super) due: Instant,
-    pub(super) index: Index,
-    pub(super) consistency: Consistency,
-    lane: Option<LaneId>,
-    host: Option<u64>,
-    pace: Pace,
-    fingerprint: Option<u64>,
+    pub(super) list: ListWatch,
     known: Option<Checks>,
 }
 
 impl CheckWatch {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            flight: None,
-            due: now,
-            index: Index::default(),
-            consistency: Consistency::Stale,
-            lane: None,
-            host: None,
-            pace: Pace::default(),
-            fingerprint: None,
+            list: ListWatch::new(now),
             known: None,
         }
-    }
-
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.flight.is_none() && self.due <= now
     }
 }
 
 impl Watcher {
-    pub(super) fn ask_checks(&mut self, now: Instant) -> Option<Action> {
-        let lane = match self.checks.lane {
-            Some(lane) if self.lanes.is_usable(lane, now) => lane,
-            _ => self.lanes.first(now)?,
-        };
-        if self.checks.lane != Some(lane) {
-            self.checks.lane = Some(lane);
-            self.checks.host = None;
-            self.checks.index.reset();
-        }
-        let mut request = self.send(
-            Query::Checks,
-            lane,
-            self.checks.index,
-            self.checks.consistency,
-            now,
-        );
-        request.host = request.index.and(self.checks.host);
-        request.fingerprint = self.checks.fingerprint;
-        self.checks.flight = Some(request.id);
-        Some(Action::Send(request))
-    }
-
     pub(super) fn checks_answered(&mut self, answer: Answer, now: Instant) {
-        self.checks.consistency = Consistency::Stale;
-        self.checks.host = Some(answer.host);
-        self.checks.fingerprint = Some(answer.fingerprint);
-        let step = self.checks.index.step(answer.index);
-        let is_news = !matches!(answer.body, Body::Unchanged);
-        let wait = self.checks.pace.answered(
-            Answered {
-                bytes: answer.bytes,
-                is_news,
-                endpoints: usize::MAX,
-            },
-            now,
-        );
-        self.checks.due = match step {
-            Step::Missing => now + WITHOUT_INDEX,
-            Step::Forward | Step::Same => now + wait,
-            Step::Backward => {
-                self.ask_names_anew(now);
-                now + wait
-            }
-        };
+        if self.checks.list.answered(&answer, WITHOUT_INDEX, now) == Step::Backward {
+            self.ask_names_anew(now);
+        }
         let Body::Checks(checks) = answer.body else {
             return;
         };

@@ -152,14 +152,10 @@ impl Watcher {
         tracing::debug!(query = ?flight.query, last_contact = ?answer.last_contact, has_leader = answer.has_leader, "too old");
         match &flight.query {
             Query::Names => {
-                self.names.index.reset();
-                self.names.consistency = Consistency::Default;
-                self.names.due = now;
+                self.names.list.ask_leader_at(now);
             }
             Query::Checks => {
-                self.checks.index.reset();
-                self.checks.consistency = Consistency::Default;
-                self.checks.due = now;
+                self.checks.list.ask_leader_at(now);
             }
             Query::Service(name) => {
                 if let Some(watch) = self.services.get_mut(name) {
@@ -201,8 +197,8 @@ impl Watcher {
         match &flight.query {
             Query::Names => self.names_failed(&failure, now),
             Query::Checks => {
-                self.checks.index.reset();
-                self.checks.due = now + AGAIN * 10 + self.random.below(AGAIN * 10);
+                let at = now + AGAIN * 10 + self.random.below(AGAIN * 10);
+                self.checks.list.ask_anew_at(at);
             }
             Query::Service(name) => self.service_failed(name, &failure, now),
         }
@@ -214,13 +210,13 @@ impl Watcher {
     }
 
     fn names_failed(&mut self, failure: &Failure, now: Instant) {
-        self.names.index.reset();
-        self.names.consistency = Consistency::Stale;
+        self.names.list.index.reset();
+        self.names.list.consistency = Consistency::Stale;
         match failure {
-            Failure::Moved => self.names.due = now,
+            Failure::Moved => self.names.list.due = now,
             // Consul is there, and says when it has had enough; nothing else is wrong.
             Failure::TooManyConnections(_) | Failure::Throttled(_) => {
-                self.names.due = now + AGAIN * 5 + self.random.below(AGAIN * 10);
+                self.names.list.due = now + AGAIN * 5 + self.random.below(AGAIN * 10);
             }
             _ => self.open_breaker(failure, now),
         }
@@ -233,16 +229,16 @@ impl Watcher {
         }
         // The probe is the query for names; while it is waited for, nothing is known.
         self.cancel(|query| *query == Query::Names);
-        self.names.index.reset();
+        self.names.list.index.reset();
         let until = self.breaker.until().unwrap_or(now);
-        self.names.due = self
-            .lanes
-            .next_try()
-            .map_or(until, |at| match self.lanes.first(now) {
-                Some(_) => until,
-                None => at.max(until),
-            });
-        self.breaker.try_at(self.names.due);
+        self.names.list.due =
+            self.lanes
+                .next_try()
+                .map_or(until, |at| match self.lanes.first(now) {
+                    Some(_) => until,
+                    None => at.max(until),
+                });
+        self.breaker.try_at(self.names.list.due);
     }
 
     pub(super) fn service_failed(&mut self, name: &Arc<str>, failure: &Failure, now: Instant) {

@@ -6,10 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Action, Answer, Body, Consistency, Flight, Query, RequestId, Watcher, services::ServiceWatch,
-};
-use crate::watch::{Index, LaneId, Pace, Step, pace::Answered};
+use super::{Answer, Body, Flight, Query, Watcher, list::ListWatch, services::ServiceWatch};
+use crate::watch::Step;
 
 /// Between answers that have no index to wait for.
 const WITHOUT_INDEX: Duration = Duration::from_secs(1);
@@ -23,14 +21,7 @@ const ANEW_AT_MOST: Duration = Duration::from_secs(300);
 /// The query for names.
 #[derive(Debug)]
 pub(super) struct NameWatch {
-    pub(super) flight: Option<RequestId>,
-    pub(super) due: Instant,
-    pub(super) index: Index,
-    pub(super) consistency: Consistency,
-    lane: Option<LaneId>,
-    host: Option<u64>,
-    pace: Pace,
-    fingerprint: Option<u64>,
+    pub(super) list: ListWatch,
     /// The index that was known last, also where it is not asked with.
     last: Option<u64>,
     /// When it was asked last whatever was waited for.
@@ -44,57 +35,19 @@ pub(super) struct NameWatch {
 impl NameWatch {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            flight: None,
-            due: now,
-            index: Index::default(),
-            consistency: Consistency::Stale,
-            lane: None,
-            host: None,
-            pace: Pace::default(),
-            fingerprint: None,
+            list: ListWatch::new(now),
             last: None,
             asked_anew_at: None,
             anew_at: None,
             is_filtered: false,
         }
     }
-
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.flight.is_none() && self.due <= now
-    }
 }
 
 impl Watcher {
-    pub(super) fn ask_names(&mut self, now: Instant) -> Option<Action> {
-        let lane = match self.names.lane {
-            Some(lane) if self.lanes.is_usable(lane, now) => lane,
-            _ => {
-                self.names.index.reset();
-                // When all are down this is the probe, once the breaker allows it.
-                self.lanes.first(now)?
-            }
-        };
-        if self.names.lane != Some(lane) {
-            self.names.lane = Some(lane);
-            self.names.host = None;
-            self.names.index.reset();
-        }
-        let mut request = self.send(
-            Query::Names,
-            lane,
-            self.names.index,
-            self.names.consistency,
-            now,
-        );
-        request.fingerprint = self.names.fingerprint;
-        request.host = request.index.and(self.names.host);
-        self.names.flight = Some(request.id);
-        Some(Action::Send(request))
-    }
-
     /// Whether the names are asked for without waiting for anything.
     fn is_reading_names(&self) -> bool {
-        let flight = self.names.flight.and_then(|id| self.flights.get(&id));
+        let flight = self.names.list.flight.and_then(|id| self.flights.get(&id));
         flight.is_some_and(|flight| flight.index.is_none())
     }
 
@@ -106,15 +59,12 @@ impl Watcher {
         }
         self.names.asked_anew_at = Some(now);
         self.cancel(|query| *query == Query::Names);
-        self.names.index.reset();
-        self.names.due = now;
+        self.names.list.ask_anew_at(now);
     }
 
     pub(super) fn names_answered(&mut self, flight: &Flight, answer: Answer, now: Instant) {
         let was_failing = self.breaker.close();
-        self.names.consistency = Consistency::Stale;
-        self.names.host = Some(answer.host);
-        let step = self.names.index.step(answer.index);
+        let step = self.names.list.answered(&answer, WITHOUT_INDEX, now);
         let went_back = answer.index < self.names.last && answer.index.is_some();
         self.names.last = answer.index;
         // Nothing but a restored snapshot ends a wait early with the index that it began with. The answer is from before it, and so are the
@@ -124,24 +74,10 @@ impl Watcher {
             && self.names.anew_at.is_none_or(|at| now >= at + ANEW_AT_MOST);
         if is_restored {
             self.names.last = None;
-            self.names.index.reset();
+            self.names.list.index.reset();
         }
-        let is_news = !matches!(answer.body, Body::Unchanged);
-        let wait = self.names.pace.answered(
-            Answered {
-                bytes: answer.bytes,
-                is_news,
-                endpoints: usize::MAX,
-            },
-            now,
-        );
-        self.names.due = match step {
-            Step::Missing => now + WITHOUT_INDEX,
-            Step::Forward | Step::Same | Step::Backward => now + wait,
-        };
         let was_filtered = std::mem::replace(&mut self.names.is_filtered, answer.is_filtered);
         self.news.standing |= was_failing || was_filtered != answer.is_filtered;
-        self.names.fingerprint = Some(answer.fingerprint);
         if was_failing || went_back || is_restored {
             self.names.anew_at = Some(now);
             // Whatever was waited for has another past now.
@@ -203,7 +139,7 @@ impl Watcher {
 
     /// Whether everything is known now.
     pub(super) fn settle_completeness(&mut self) {
-        let is_named = self.names.fingerprint.is_some() && !self.breaker.is_open();
+        let is_named = self.names.list.is_known() && !self.breaker.is_open();
         if !self.is_complete && self.unread == 0 && is_named {
             self.is_complete = true;
             self.was_complete = true;

@@ -344,6 +344,30 @@ fn each_failure_keeps_everything_and_ends_when_it_ends() {
 }
 
 #[test]
+fn ten_minutes_without_an_agent_take_nothing_away_and_end_with_the_first_answer() {
+    let mut world = World::new(server_with(20), 64);
+    world.run(SECOND);
+    let before = world.known();
+    world.server.fault = Some(Failure::Unreachable("refused".to_owned()));
+    world.server.asked = 0;
+    for minute in 1..=10 {
+        world.run(60 * SECOND);
+        assert_eq!(world.known(), before, "after {minute} minutes");
+        assert!(matches!(world.standing(), Standing::Failing(_)));
+        let stale = world.now - world.watcher.failing_since().unwrap();
+        let away = 60 * SECOND * minute;
+        assert!(stale <= away && stale + 15 * SECOND > away, "{stale:?}");
+    }
+    assert!(world.server.asked < 400, "{} requests", world.server.asked);
+    world.server.fault = None;
+    world.server.names.remove("s7");
+    world.server.change("s3");
+    world.run(6 * SECOND);
+    assert_eq!(world.known(), world.server.names);
+    assert_eq!(world.standing(), Standing::Live);
+}
+
+#[test]
 fn where_there_is_no_room_for_all_services_are_read_when_their_checks_say_so() {
     let mut world = World::new(server_with(200), 64);
     world.run(10 * SECOND);

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// An agent, and how the adapter reaches it.
-struct Source {
+/// An agent that is reached over HTTPS or HTTP, with so many connections.
+pub(crate) struct Agent<const IS_HTTPS: bool, const CONNECTIONS_MAX: usize> {
     agent: ConsulAgent,
     settings: ConsulSettings,
     registered: Vec<Instance>,
@@ -19,44 +19,15 @@ struct Source {
     _directory: TempDir,
 }
 
-impl Source {
-    async fn new(is_https: bool, connections_max: usize) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let builder = ConsulAgent::builder();
-        let builder = if is_https { builder.https() } else { builder };
-        let agent = builder.start().await.unwrap();
-        let mut settings = ConsulSettings::at(vec![agent.url().parse().unwrap()]);
-        settings.connections_max = connections_max;
-        if let Some(authority) = agent.authority() {
-            let ca = directory.path().join("ca.pem");
-            std::fs::write(&ca, authority).unwrap();
-            settings.tls.ca = Some(ca);
-        }
-        Self {
-            agent,
-            settings,
-            registered: Vec::new(),
-            _directory: directory,
-        }
-    }
+/// A blocking query for each service, a connection for each query.
+pub(crate) type Http = Agent<false, 64>;
+/// A blocking query for each service, all on one connection.
+pub(crate) type Https = Agent<true, 64>;
+/// So few connections that services are read when their checks say so.
+pub(crate) type ByChecks = Agent<false, 5>;
 
-    fn run(
-        &self,
-        settings: RegistrySettings,
-        last_good: Vec<Object>,
-        events: mpsc::Sender<RegistryEvent>,
-        shutdown: CancellationToken,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let consul = Consul {
-            settings,
-            consul: self.settings.clone(),
-            last_good,
-            parts: watch::Sender::default(),
-        };
-        consul.run(events, shutdown)
-    }
-
-    async fn put(&mut self, apps: &[App], broken: Option<&str>) {
+impl<const IS_HTTPS: bool, const CONNECTIONS_MAX: usize> Agent<IS_HTTPS, CONNECTIONS_MAX> {
+    async fn write(&mut self, apps: &[App], broken: Option<&str>) {
         let instances: Vec<Instance> = apps
             .iter()
             .map(|app| instance(app, broken == Some(&app.name)))
@@ -94,54 +65,58 @@ fn instance(app: &App, is_broken: bool) -> Instance {
     }
 }
 
-macro_rules! subject {
-    ($(#[doc = $doc:literal])* $name:ident($is_https:literal, $connections_max:literal)) => {
-        $(#[doc = $doc])*
-        pub(crate) struct $name(Source);
-
-        impl Subject for $name {
-            async fn new() -> Self {
-                Self(Source::new($is_https, $connections_max).await)
-            }
-
-            fn run(
-                &self,
-                settings: RegistrySettings,
-                last_good: Vec<Object>,
-                events: mpsc::Sender<RegistryEvent>,
-                shutdown: CancellationToken,
-            ) -> impl Future<Output = ()> + Send + 'static {
-                self.0.run(settings, last_good, events, shutdown)
-            }
-
-            async fn put(&mut self, apps: &[App]) {
-                self.0.put(apps, None).await;
-            }
-
-            async fn put_with_one_broken(&mut self, apps: &[App], broken: &str) {
-                self.0.put(apps, Some(broken)).await;
-            }
-
-            async fn break_all(&mut self) {
-                self.0.agent.fault("/v1/", Fault::Body("<html>".to_owned()));
-            }
-
-            async fn take_away(&mut self) {
-                self.0.agent.stop().await;
-            }
+impl<const IS_HTTPS: bool, const CONNECTIONS_MAX: usize> Subject
+    for Agent<IS_HTTPS, CONNECTIONS_MAX>
+{
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let builder = ConsulAgent::builder();
+        let builder = if IS_HTTPS { builder.https() } else { builder };
+        let agent = builder.start().await.unwrap();
+        let mut settings = ConsulSettings::at(vec![agent.url().parse().unwrap()]);
+        settings.connections_max = CONNECTIONS_MAX;
+        if let Some(authority) = agent.authority() {
+            let ca = directory.path().join("ca.pem");
+            std::fs::write(&ca, authority).unwrap();
+            settings.tls.ca = Some(ca);
         }
-    };
-}
+        Self {
+            agent,
+            settings,
+            registered: Vec::new(),
+            _directory: directory,
+        }
+    }
 
-subject! {
-    /// A blocking query for each service, a connection for each query.
-    Http(false, 64)
-}
-subject! {
-    /// A blocking query for each service, all on one connection.
-    Https(true, 64)
-}
-subject! {
-    /// So few connections that services are read when their checks say so.
-    ByChecks(false, 5)
+    fn run(
+        &self,
+        settings: RegistrySettings,
+        last_good: Vec<Object>,
+        events: mpsc::Sender<RegistryEvent>,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let consul = Consul {
+            settings,
+            consul: self.settings.clone(),
+            last_good,
+            parts: watch::Sender::default(),
+        };
+        consul.run(events, shutdown)
+    }
+
+    async fn put(&mut self, apps: &[App]) {
+        self.write(apps, None).await;
+    }
+
+    async fn put_with_one_broken(&mut self, apps: &[App], broken: &str) {
+        self.write(apps, Some(broken)).await;
+    }
+
+    async fn break_all(&mut self) {
+        self.agent.fault("/v1/", Fault::Body("<html>".to_owned()));
+    }
+
+    async fn take_away(&mut self) {
+        self.agent.stop().await;
+    }
 }

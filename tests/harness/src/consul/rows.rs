@@ -6,28 +6,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A node: a machine on which instances run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub(super) struct NodeRow {
-    #[serde(rename = "ID", default)]
+    #[serde(rename = "ID")]
     pub(super) id: String,
-    #[serde(default)]
     pub(super) node: String,
-    #[serde(default)]
     pub(super) address: String,
-    #[serde(default)]
     pub(super) datacenter: String,
-    #[serde(default)]
     pub(super) tagged_addresses: Option<BTreeMap<String, String>>,
-    #[serde(default)]
     pub(super) meta: Option<BTreeMap<String, String>>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) partition: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) peer_name: String,
-    #[serde(default)]
     pub(super) create_index: u64,
-    #[serde(default)]
     pub(super) modify_index: u64,
 }
 
@@ -109,46 +102,33 @@ pub(super) struct LocalityRow {
 }
 
 /// A health check of a node (without a service) or of an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub(super) struct CheckRow {
-    #[serde(default)]
     pub(super) node: String,
-    #[serde(rename = "CheckID", default)]
+    #[serde(rename = "CheckID")]
     pub(super) check_id: String,
-    #[serde(default)]
     pub(super) name: String,
-    #[serde(default)]
     pub(super) status: Health,
-    #[serde(default)]
     pub(super) notes: String,
-    #[serde(default)]
     pub(super) output: String,
-    #[serde(rename = "ServiceID", default)]
+    #[serde(rename = "ServiceID")]
     pub(super) service_id: String,
-    #[serde(default)]
     pub(super) service_name: String,
-    #[serde(default)]
     pub(super) service_tags: Vec<String>,
-    #[serde(rename = "Type", default)]
+    #[serde(rename = "Type")]
     pub(super) kind: String,
-    #[serde(default)]
     pub(super) interval: String,
-    #[serde(default)]
     pub(super) timeout: String,
-    #[serde(default)]
     pub(super) exposed_port: u16,
-    #[serde(default)]
     pub(super) definition: Map<String, Value>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) namespace: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) partition: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) peer_name: String,
-    #[serde(default)]
     pub(super) create_index: u64,
-    #[serde(default)]
     pub(super) modify_index: u64,
 }
 
@@ -186,32 +166,29 @@ pub(super) struct InstanceRow<'a> {
 }
 
 /// The body of `PUT /v1/catalog/register`. Consul refuses fields that it does not know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct Registration {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) datacenter: String,
-    #[serde(rename = "ID", default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "ID", skip_serializing_if = "String::is_empty")]
     pub(super) id: String,
-    #[serde(default)]
     pub(super) node: String,
-    #[serde(default)]
     pub(super) address: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tagged_addresses: Option<BTreeMap<String, String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) node_meta: Option<BTreeMap<String, String>>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) partition: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) peer_name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<ServiceRow>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) check: Option<CheckRow>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) checks: Vec<CheckRow>,
-    #[serde(default)]
     pub(super) skip_node_update: bool,
 }
 
@@ -253,26 +230,20 @@ impl Registration {
 }
 
 /// The body of `PUT /v1/catalog/deregister`: what is named most closely is removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub(super) struct Deregistration {
-    #[serde(default)]
     pub(super) datacenter: String,
-    #[serde(default)]
     pub(super) node: String,
-    #[serde(
-        rename = "ServiceID",
-        default,
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(rename = "ServiceID", skip_serializing_if = "String::is_empty")]
     pub(super) service_id: String,
-    #[serde(rename = "CheckID", default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "CheckID", skip_serializing_if = "String::is_empty")]
     pub(super) check_id: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) namespace: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) partition: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) peer_name: String,
 }
 
