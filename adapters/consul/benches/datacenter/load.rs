@@ -18,6 +18,8 @@ const FLIPS_PER_SECOND: u32 = 150;
 const AT_ONCE: usize = 24;
 
 const HOT: &str = "hot";
+/// The service that is changed to see how late that is.
+pub(crate) const PROBED: &str = "service-7";
 
 /// How much there is.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +37,9 @@ impl Size {
     }
 }
 
-/// The instance of a service that is changed to see how late that is.
+/// Its instance that is changed.
 pub(crate) fn probe() -> Instance {
-    instance("service-7", 0)
+    instance(PROBED, 0)
 }
 
 fn instance(service: &str, number: usize) -> Instance {

@@ -1,8 +1,10 @@
 //! What large datacenters cost, with a real Consul: `CONSUL_BIN=/usr/bin/consul cargo bench -p bowline-consul`.
 //!
 //! The adapter runs in this process, whose processor time is measured. Consul, what writes to it, and the relay between the two that counts
-//! bytes and connections are processes of their own.
+//! bytes and connections are processes of their own. Beside the adapter a bare client asks about the service that is changed: what is late there is
+//! late in Consul, or because the machine is busy.
 
+mod bare;
 mod child;
 mod load;
 mod watched;
@@ -19,7 +21,7 @@ use watched::Watched;
 /// For how long something is watched that goes on all the time.
 const WHILE: Duration = Duration::from_secs(20);
 /// Changes of another service meanwhile.
-const CHANGES: usize = 40;
+const CHANGES: usize = 100;
 
 const LARGE: Size = Size {
     services: 5000,
@@ -124,7 +126,14 @@ async fn figures(
         megabytes_per_second: bytes as f64 / 1e6 / WHILE.as_secs_f64(),
         quiet,
         busy,
+        machine: machine_load()?,
     })
+}
+
+/// The mean of the last minute, this and Consul included.
+fn machine_load() -> Result<String> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// A row of the table.
@@ -139,18 +148,40 @@ struct Figures {
     megabytes_per_second: f64,
     quiet: Latencies,
     busy: Latencies,
+    /// What wants the processors, as Linux says it.
+    machine: String,
 }
 
 /// How late changes are.
 #[derive(Debug)]
 struct Latencies {
+    /// Until Consul says that it has written it.
+    written: Spread,
+    /// Until a bare query has it.
+    asked: Spread,
+    /// Until the mesh is told.
+    told: Spread,
+}
+
+#[derive(Debug)]
+struct Spread {
     median: Duration,
     last: Duration,
 }
 
+impl Spread {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self {
+            median: times.get(times.len() / 2).copied().unwrap_or_default(),
+            last: times.last().copied().unwrap_or_default(),
+        }
+    }
+}
+
 impl Figures {
-    const HEADER: &str = "| | loaded in | connections | idle | 150 flips/s: core | from Consul | a change, quiet: median, last | the same \
-        during the flips |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
+    const HEADER: &str = "| | loaded in | connections | idle | 150 flips/s: core | from Consul | a change, quiet: written, bare query, mesh | \
+        the same during the flips | load |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 }
 
 impl std::fmt::Display for Figures {
@@ -164,10 +195,11 @@ impl std::fmt::Display for Figures {
             megabytes_per_second,
             quiet,
             busy,
+            machine,
         } = self;
         write!(
             f,
-            "| {name} | {:.1} s | {connections} | {:.1} % | {:.1} % | {megabytes_per_second:.1} MB/s | {quiet} | {busy} |",
+            "| {name} | {:.1} s | {connections} | {:.1} % | {:.1} % | {megabytes_per_second:.1} MB/s | {quiet} | {busy} | {machine} |",
             loaded.as_secs_f64(),
             idle * 100.0,
             hot * 100.0,
@@ -177,8 +209,20 @@ impl std::fmt::Display for Figures {
 
 impl std::fmt::Display for Latencies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            written,
+            asked,
+            told,
+        } = self;
+        write!(f, "{written}, {asked}, {told} ms")
+    }
+}
+
+/// The median and the last, in milliseconds.
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { median, last } = self;
         let millis = |time: &Duration| time.as_secs_f64() * 1000.0;
-        write!(f, "{:.1} ms, {:.1} ms", millis(median), millis(last))
+        write!(f, "{:.1} / {:.0}", millis(median), millis(last))
     }
 }

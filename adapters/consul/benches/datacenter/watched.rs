@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Latencies, load};
+use crate::{Latencies, Spread, bare::Bare, load};
 
 /// How long loading may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -100,37 +100,47 @@ impl Watched {
         server: &RealConsul,
         changes: usize,
     ) -> Result<Latencies> {
-        let mut latencies = Vec::new();
+        let mut bare = Bare::start(server.address(), load::PROBED);
+        // Until it waits.
+        timeout(CHANGE_PATIENCE, bare.until(false)).await??;
+        let (mut written, mut asked, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..changes {
-            let health = match number % 2 {
-                0 => Health::Critical,
-                _ => Health::Passing,
+            let is_critical = number % 2 == 0;
+            let health = match is_critical {
+                true => Health::Critical,
+                false => Health::Passing,
             };
             self.cost_of(Duration::from_millis(300)).await?;
             let began = Instant::now();
             let probe = load::probe();
-            let (written, seen) = tokio::join!(
-                server.health(&probe, health, ""),
-                timeout(CHANGE_PATIENCE, self.until_changed(probe.service())),
-            );
-            written?;
-            latencies.push(seen??.duration_since(began));
+            let write = async {
+                server.health(&probe, health, "").await?;
+                anyhow::Ok(Instant::now())
+            };
+            let seen = async { tokio::try_join!(bare.until(is_critical), self.until_changed()) };
+            let (wrote, seen) = tokio::join!(write, timeout(CHANGE_PATIENCE, seen));
+            let (seen_bare, seen_here) = seen??;
+            written.push(wrote?.duration_since(began));
+            asked.push(seen_bare.duration_since(began));
+            told.push(seen_here.duration_since(began));
         }
-        latencies.sort_unstable();
-        let at = |place: usize| latencies.get(place).copied().unwrap_or_default();
         Ok(Latencies {
-            median: at(changes / 2),
-            last: at(changes - 1),
+            written: Spread::of(written),
+            asked: Spread::of(asked),
+            told: Spread::of(told),
         })
     }
 
-    async fn until_changed(&mut self, service: &str) -> Result<Instant> {
+    async fn until_changed(&mut self) -> Result<Instant> {
         loop {
             let event = self.events.recv().await.context("the adapter has ended")?;
             if let Change::Update { upserts, .. } = event.change
-                && upserts
-                    .iter()
-                    .any(|object| object.key().to_string().contains(&format!("{service}-0")))
+                && upserts.iter().any(|object| {
+                    object
+                        .key()
+                        .to_string()
+                        .contains(&format!("{}-0", load::PROBED))
+                })
             {
                 return Ok(Instant::now());
             }
