@@ -10,10 +10,12 @@
 //! - [`scenario`]: what happens to servers and proxies, and what is measured.
 //! - [`report`]: the figures.
 //! - [`cluster`]: the same questions for a large Kubernetes cluster.
+//! - [`datacenter`]: and for a Consul datacenter.
 
 pub mod cluster;
 pub mod control;
 pub mod crowd;
+pub mod datacenter;
 pub mod floor;
 pub mod measure;
 pub mod proxy;

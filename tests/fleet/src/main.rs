@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use bowline_fleet::{
-    floor,
+    datacenter, floor,
     report::Report,
     run::{self, Options},
 };
@@ -21,6 +21,8 @@ use tokio::{
 enum Command {
     /// Measure
     Run(Box<Options>),
+    /// Measure how late a change of health in a real Consul is with all proxies; `CONSUL_BIN` names its program
+    Consul(datacenter::Options),
     /// Be a server that sends what it is told to and nothing else
     #[command(hide = true)]
     Floor(floor::Options),
@@ -51,6 +53,10 @@ fn command(command: Command) -> Result<()> {
                 Some(path) => run::write_json(&report, &path),
                 None => Ok(()),
             }
+        }
+        Command::Consul(options) => {
+            let runtime = runtime::Runtime::new().context("cannot start a runtime")?;
+            runtime.block_on(datacenter::run(options, &|row| answer(row)))
         }
         Command::Floor(options) => {
             let runtime = runtime::Builder::new_multi_thread()

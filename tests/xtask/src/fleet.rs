@@ -12,6 +12,7 @@ const PROFILE: &str = "release";
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let (profile, arguments) = profile(arguments)?;
+    let (command, arguments) = command(&arguments);
     say(&format!(
         "building with profile {profile} (the first time takes some minutes) ..."
     ));
@@ -25,13 +26,13 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         bail!("the build failed");
     }
     let programs = workspace::target().join(folder(profile));
-    let peer = match is_go_wanted(&arguments) {
+    let peer = match is_go_wanted(command, arguments) {
         true => go_control_plane()?,
         false => None,
     };
     // Replaces this process, so that signals reach the fleet, which ends what it has started.
     let error = Command::new(programs.join("bowline-fleet"))
-        .arg("run")
+        .arg(command)
         .arg("--bowline")
         .arg(programs.join("bowline"))
         .args(
@@ -43,8 +44,16 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     Err(error).context("cannot start the fleet")
 }
 
+/// What the fleet is to do, and the rest of the arguments.
+fn command<'a, 'b>(arguments: &'b [&'a str]) -> (&'a str, &'b [&'a str]) {
+    match arguments {
+        ["consul", rest @ ..] => ("consul", rest),
+        all => ("run", all),
+    }
+}
+
 /// Whether servers written in Go are to be measured: also where nothing is said about servers.
-fn is_go_wanted(arguments: &[&str]) -> bool {
+fn is_go_wanted(command: &str, arguments: &[&str]) -> bool {
     let servers = arguments
         .iter()
         .position(|argument| *argument == "--servers");
@@ -52,7 +61,7 @@ fn is_go_wanted(arguments: &[&str]) -> bool {
     let is_help = arguments
         .iter()
         .any(|argument| ["--help", "-h"].contains(argument));
-    !is_help && named.is_none_or(|names| names.contains("go-"))
+    command == "run" && !is_help && named.is_none_or(|names| names.contains("go-"))
 }
 
 /// The program of the peer, built if need be; none where Go is not installed.
@@ -106,8 +115,13 @@ mod tests {
         assert_eq!((name, rest), ("fleet", vec!["cold-start", "--quick"]));
         assert_eq!(profile(&["--quick"]).unwrap(), ("release", vec!["--quick"]));
         assert!(profile(&["--quick", "--profile"]).is_err());
-        assert!(is_go_wanted(&["--quick"]) && is_go_wanted(&["--servers", "bowline,go-linear"]));
-        assert!(!is_go_wanted(&["--servers", "bowline,floor"]) && !is_go_wanted(&["--help"]));
+        let is_wanted = |arguments: &[&str]| {
+            let (command, rest) = command(arguments);
+            is_go_wanted(command, rest)
+        };
+        assert!(is_wanted(&["--quick"]) && is_wanted(&["--servers", "bowline,go-linear"]));
+        assert!(!is_wanted(&["--servers", "bowline,floor"]) && !is_wanted(&["--help"]));
+        assert!(!is_wanted(&["consul"]));
         assert_eq!((folder("dev"), folder("release")), ("debug", "release"));
     }
 }

@@ -32,6 +32,17 @@ pub struct Proxies {
     _tasks: JoinSet<()>,
 }
 
+/// What proxies look at.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The clusters whose endpoints they have.
+    pub clusters: Arc<BTreeSet<String>>,
+    /// The namespace of each.
+    pub namespace: fn(usize) -> String,
+    /// What an encoded assignment shows of a change.
+    pub marker: fn(&[u8]) -> Option<u16>,
+}
+
 /// What a proxy has.
 #[derive(Debug)]
 enum Arrival {
@@ -49,18 +60,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const MESSAGE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 impl Proxies {
-    /// Connects them and waits until each has the endpoints of the first so many services.
+    /// Connects them and waits until each has the endpoints that it looks at.
     ///
     /// # Errors
     /// When one is not served.
-    pub async fn connect(server: SocketAddr, count: usize, services: usize) -> Result<Self> {
-        let wanted: Arc<BTreeSet<String>> = Arc::new((0..services).map(scale::cluster).collect());
+    pub async fn connect(server: SocketAddr, count: usize, subject: &Subject) -> Result<Self> {
         let (sender, arrivals) = mpsc::channel(count.max(1) * 4);
         let mut tasks = JoinSet::new();
         for proxy in 0..count {
-            let (sender, wanted) = (sender.clone(), Arc::clone(&wanted));
+            let (sender, subject) = (sender.clone(), subject.clone());
             tasks.spawn(async move {
-                if let Err(error) = follow(server, proxy, &wanted, &sender).await {
+                if let Err(error) = follow(server, proxy, &subject, &sender).await {
                     // Nobody listens any more when the measurement is over.
                     drop(sender.send(Arrival::Ended(error)).await);
                 }
@@ -114,9 +124,14 @@ impl Proxies {
 async fn follow(
     server: SocketAddr,
     proxy: usize,
-    wanted: &BTreeSet<String>,
+    subject: &Subject,
     arrivals: &mpsc::Sender<Arrival>,
 ) -> Result<()> {
+    let Subject {
+        clusters: wanted,
+        namespace,
+        marker,
+    } = subject;
     let channel = Endpoint::from_shared(format!("http://{server}"))?
         .initial_stream_window_size(16 * 1024 * 1024)
         .initial_connection_window_size(24 * 1024 * 1024)
@@ -126,12 +141,12 @@ async fn follow(
     let (requests, mut responses) = open(channel).await?;
     requests
         .send(DeltaDiscoveryRequest {
-            node: Some(node(proxy)),
+            node: Some(node(proxy, &namespace(proxy))),
             type_url: CLUSTERS.to_owned(),
             ..DeltaDiscoveryRequest::default()
         })
         .await?;
-    let mut missing = wanted.clone();
+    let mut missing = BTreeSet::clone(wanted);
     while let Some(response) = responses.message().await? {
         let at = Instant::now();
         requests
@@ -152,7 +167,10 @@ async fn follow(
             ENDPOINTS => {
                 for resource in response.resources {
                     let body = resource.resource.map(|any| any.value).unwrap_or_default();
-                    if let Some(marker) = marker(&body) {
+                    // What was there before is no change.
+                    if missing.is_empty()
+                        && let Some(marker) = marker(&body)
+                    {
                         arrivals.send(Arrival::Marker(marker, at)).await?;
                     }
                     if missing.remove(&resource.name) && missing.is_empty() {
@@ -189,8 +207,7 @@ fn subscription(names: Vec<String>) -> DeltaDiscoveryRequest {
     }
 }
 
-fn node(proxy: usize) -> Node {
-    let namespace = scale::namespace(proxy);
+fn node(proxy: usize, namespace: &str) -> Node {
     let [_, _, third, fourth] = u32::try_from(proxy + 1).unwrap_or(u32::MAX).to_be_bytes();
     Node {
         id: format!(
@@ -199,6 +216,17 @@ fn node(proxy: usize) -> Node {
         cluster: "client".to_owned(),
         user_agent_name: "envoy".to_owned(),
         ..Node::default()
+    }
+}
+
+impl Subject {
+    /// The first so many services of a large cluster.
+    pub fn of_scale(services: usize) -> Self {
+        Self {
+            clusters: Arc::new((0..services).map(scale::cluster).collect()),
+            namespace: scale::namespace,
+            marker,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     api::Api,
-    proxies::Proxies,
+    proxies::{Proxies, Subject},
     scale::{Pods, Scale},
 };
 use crate::{control, measure::resident_bytes, server::child::Server, statistics::Percentiles};
@@ -109,7 +109,7 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
     ));
 
     let changing = scale.services.min(CHANGING_MAX);
-    let mut proxies = Proxies::connect(xds, options.proxies, changing).await?;
+    let mut proxies = Proxies::connect(xds, options.proxies, &Subject::of_scale(changing)).await?;
     let (mut firsts, mut lasts) = (Vec::new(), Vec::new());
     for marker in 0..options.changes {
         // Another service each time.
@@ -133,7 +133,8 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
     })
 }
 
-async fn start(program: &Path, folder: &Path) -> Result<(Server, SocketAddr)> {
+/// Starts the program in the folder of its configuration, and waits until it is ready.
+pub(crate) async fn start(program: &Path, folder: &Path) -> Result<(Server, SocketAddr)> {
     let listening = folder.join("addresses.json");
     let arguments = ["serve", "--config", "bowline.yaml", "--addresses-file"]
         .map(OsString::from)
