@@ -40,6 +40,10 @@ const MAY_SLEEP: &[(&str, &str)] = &[
         "a proxy that was not let in comes again after a pause, as Envoy does",
     ),
     (
+        "tests/fleet/src/datacenter.rs",
+        "between two changes that are measured everything is idle",
+    ),
+    (
         "tests/fleet/src/server/child.rs",
         "it waits for servers that say where they listen by a file, between two looks at it",
     ),
