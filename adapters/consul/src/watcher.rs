@@ -104,6 +104,10 @@ pub(crate) struct Watcher {
     names: NameWatch,
     checks: CheckWatch,
     services: BTreeMap<Arc<str>, ServiceWatch>,
+    /// How many of them are no applications.
+    foreign: usize,
+    /// What is wrong with services.
+    troubles: BTreeMap<Arc<str>, Trouble>,
     mode: Mode,
     /// Services to read, and services to wait for, by when.
     reads: BTreeSet<(Instant, Arc<str>)>,
@@ -155,6 +159,8 @@ impl Watcher {
             names: NameWatch::new(now),
             checks: CheckWatch::new(now),
             services: BTreeMap::new(),
+            foreign: 0,
+            troubles: BTreeMap::new(),
             mode: Mode::EachService,
             reads: BTreeSet::new(),
             waits: BTreeSet::new(),
@@ -255,12 +261,7 @@ impl Watcher {
             self.breaker.try_at(now);
             self.names.list.due = now;
         }
-        let troubled: Vec<Arc<str>> = self
-            .services
-            .iter()
-            .filter(|(_, watch)| watch.trouble.is_some())
-            .map(|(name, _)| name.clone())
-            .collect();
+        let troubled: Vec<Arc<str>> = self.troubles.keys().cloned().collect();
         for name in troubled {
             self.read_service(&name, now);
         }
@@ -315,12 +316,7 @@ impl Watcher {
         if capacity == 0 || self.breaker.is_open() {
             return;
         }
-        let foreign = self.services.values().filter(|watch| watch.is_foreign());
-        // Counting costs a pass, so it is made only where it could matter.
-        let needed = match self.services.len() + READ_RESERVE + 1 > capacity * 4 / 5 {
-            true => self.services.len() - foreign.count() + READ_RESERVE + 1,
-            false => 0,
-        };
+        let needed = self.services.len().saturating_sub(self.foreign) + READ_RESERVE + 1;
         match self.mode {
             Mode::EachService if needed > capacity => self.change_mode(Mode::ByChecks, now),
             Mode::ByChecks if needed <= capacity * 4 / 5 => {

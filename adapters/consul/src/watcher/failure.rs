@@ -128,9 +128,7 @@ impl Watcher {
 
     /// What is wrong with single services.
     pub(crate) fn troubles(&self) -> impl Iterator<Item = (&Arc<str>, &Trouble)> {
-        self.services
-            .iter()
-            .filter_map(|(name, watch)| Some((name, watch.trouble.as_ref()?)))
+        self.troubles.iter()
     }
 
     /// Whether the token may not see the names of all services.
@@ -138,11 +136,9 @@ impl Watcher {
         self.names.is_filtered
     }
 
-    pub(super) fn trouble(&mut self, name: &str, trouble: Trouble) {
-        if let Some(watch) = self.services.get_mut(name)
-            && watch.trouble.as_ref() != Some(&trouble)
-        {
-            watch.trouble = Some(trouble);
+    pub(super) fn trouble(&mut self, name: &Arc<str>, trouble: Trouble) {
+        if self.services.contains_key(name) && self.troubles.get(name) != Some(&trouble) {
+            self.troubles.insert(name.clone(), trouble);
             self.news.standing = true;
         }
     }

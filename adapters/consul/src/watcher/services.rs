@@ -48,7 +48,6 @@ pub(super) struct ServiceWatch {
     /// Whether it is among the names.
     pub(super) is_named: bool,
     is_filtered: bool,
-    pub(super) trouble: Option<Trouble>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +76,6 @@ impl ServiceWatch {
             is_read: false,
             is_named: true,
             is_filtered: false,
-            trouble: None,
         }
     }
 
@@ -239,7 +237,9 @@ impl Watcher {
         if flight.index.is_none() {
             watch.reread_at = reread_at;
         }
-        let had_trouble = watch.trouble.take().is_some();
+        let had_trouble = self.troubles.remove(name).is_some();
+        self.foreign += usize::from(content.is_foreign);
+        self.foreign -= usize::from(watch.is_foreign());
         self.counts.instances =
             (self.counts.instances + content.instances.len()).saturating_sub(count(&before));
         watch.content = Some(content);
@@ -300,11 +300,12 @@ impl Watcher {
         if !watch.is_read {
             self.unread = self.unread.saturating_sub(1);
         }
+        self.foreign -= usize::from(watch.is_foreign());
         let instances = watch.content.map_or(0, |content| content.instances.len());
         self.counts.instances = self.counts.instances.saturating_sub(instances);
         self.counts.changes += 1;
         self.news.services.insert(name.clone());
-        self.news.standing |= watch.trouble.is_some();
+        self.news.standing |= self.troubles.remove(name).is_some();
     }
 
     /// Reads all services anew, from the beginning.
