@@ -1,4 +1,5 @@
-//! What large datacenters cost, with a real Consul: `CONSUL_BIN=/usr/bin/consul cargo bench -p bowline-consul`.
+//! What large datacenters cost, with a real Consul: `CONSUL_BIN=/usr/bin/consul cargo bench -p bowline-consul`. With `-- 5000 http` only rows
+//! of which all words are said.
 //!
 //! The adapter runs in this process, whose processor time is measured. Consul, what writes to it, and the relay between the two that counts
 //! bytes and connections are processes of their own. Beside the adapter a bare client asks about the service that is changed: what is late there is
@@ -40,6 +41,15 @@ enum Transport {
     Http,
 }
 
+impl Transport {
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        }
+    }
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -49,17 +59,24 @@ fn main() -> Result<()> {
     match arguments.as_slice() {
         ["relay", to] => runtime.block_on(child::relay(to.parse()?)),
         ["flip", consul] => runtime.block_on(load::flip(consul.parse()?)),
-        _ => runtime.block_on(measure()),
+        words => runtime.block_on(measure(words)),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
-async fn measure() -> Result<()> {
+async fn measure(words: &[&str]) -> Result<()> {
     println!("{}", Figures::HEADER);
-    for (size, transports) in [
-        (SMALL, [Transport::Https, Transport::Http]),
-        (LARGE, [Transport::Https, Transport::Http]),
-    ] {
+    for size in [SMALL, LARGE] {
+        let mut transports = vec![Transport::Https, Transport::Http];
+        transports.retain(|transport| {
+            let name = [&size.services.to_string(), transport.scheme()];
+            // What begins with a dash is for Cargo.
+            let mut wanted = words.iter().filter(|word| !word.starts_with('-'));
+            wanted.all(|word| name.contains(word))
+        });
+        if transports.is_empty() {
+            continue;
+        }
         let folder = tempfile::tempdir()?;
         let Some(builder) = RealConsul::builder(folder.path()) else {
             println!("CONSUL_BIN names no Consul: nothing is measured");
@@ -89,9 +106,10 @@ async fn figures(
     transport: Transport,
     tls: TlsFiles,
 ) -> Result<Figures> {
-    let (scheme, address) = match transport {
-        Transport::Https => ("https", server.https_address()),
-        Transport::Http => ("http", server.address()),
+    let scheme = transport.scheme();
+    let address = match transport {
+        Transport::Https => server.https_address(),
+        Transport::Http => server.address(),
     };
     let relay = child::Relay::start(address).await?;
     let url = format!("{scheme}://{}", relay.address);

@@ -18,7 +18,7 @@ use crate::{Latencies, Spread, bare::Bare, load};
 /// How long loading may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a change may take.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+const CHANGE_PATIENCE: Duration = Duration::from_secs(120);
 /// Linux counts processor time in hundredths of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
 
