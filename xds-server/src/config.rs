@@ -24,7 +24,7 @@ use bowline_ads::LoadSettings;
 use bowline_cert_authority::ServerNames;
 use bowline_consul::ConsulSettings;
 use bowline_identity::SpiffeId;
-use bowline_kubernetes::{Access, Facts};
+use bowline_kubernetes::{Access, Facts, Writing};
 use bowline_mesh::{MeshSettings, Namespace, RegistrySettings};
 
 pub use change::Difference;
@@ -188,21 +188,9 @@ pub struct KubernetesConfig {
     pub ignored_namespaces: BTreeSet<Namespace>,
     /// Whether what is said of Gateways, routes and Ingresses is written back, and where the Lease is by which one of several
     /// replicas does that.
-    pub status: StatusConfig,
+    pub writing: Writing,
     /// The namespace whose Secrets say how other clusters are reached; `None` where none are read.
     pub remote_clusters: Option<Namespace>,
-}
-
-/// Whether statuses are written back into a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StatusConfig {
-    /// They are.
-    Written {
-        /// Where the Lease is; `None` means the namespace of the credentials.
-        lease_namespace: Option<Namespace>,
-    },
-    /// They are not.
-    Kept,
 }
 
 /// As messages name it.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use bowline_consul::{Consul, ConsulSettings};
 use bowline_document::files::Pace;
 use bowline_inventory::Inventory;
-use bowline_kubernetes::{Kubernetes, Pace as RetryPace, Statuses, Timing};
+use bowline_kubernetes::{Kubernetes, Pace as RetryPace, Statuses, Timing, Writing};
 use bowline_manifests::Manifests;
 use bowline_mesh::{
     Change, Object, RegistryEvent, RegistryId, RegistryPart, RegistrySettings, Served,
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::config::{KubernetesConfig, RegistryConfig, RegistrySource, StatusConfig};
+use crate::config::{KubernetesConfig, RegistryConfig, RegistrySource};
 
 /// How long commands that work offline wait for what is not a file.
 const LOAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -195,16 +195,16 @@ fn kubernetes(
         access,
         facts,
         ignored_namespaces,
-        status,
+        writing,
         remote_clusters: _,
     } = config;
-    let statuses = match (status, served) {
-        (StatusConfig::Written { lease_namespace }, Some(served)) => Some(Statuses {
+    let statuses = match (writing, served) {
+        (Writing::Statuses { lease_namespace }, Some(served)) => Some(Statuses {
             served,
             lease_namespace,
             timing: Timing::default(),
         }),
-        (StatusConfig::Written { .. } | StatusConfig::Kept, _) => None,
+        (Writing::Statuses { .. } | Writing::Nothing, _) => None,
     };
     Kubernetes {
         settings,

@@ -27,6 +27,6 @@ pub use item::{Item, ItemName, Pod, PodName};
 pub use preflight::{Finding, Verdict, preflight};
 pub use remote::{FoundClusters, RemoteClusters};
 pub use state::{ClusterState, News, Trouble};
-pub use status::{Seen, Statuses, Timing};
+pub use status::{Seen, Statuses, Timing, Writing};
 pub use watched::{Facts, Watched};
 pub use watcher::Pace;

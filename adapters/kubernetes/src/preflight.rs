@@ -1,7 +1,10 @@
-//! What could keep a cluster from being watched, found before it does: who we are there, what we may do, which versions it has, whether
+//! What could keep a cluster from being watched, or statuses from being written, found before it does: who we are there, what we may do, which versions it has, whether
 //! its clock agrees with ours.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use bowline_manifests::ManifestKind;
 use http::{Request, header::DATE};
@@ -10,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Access, Facts, Watched,
+    Access, Facts, Watched, Writing,
     api::{self, ApiError},
+    item::has_status,
 };
 
 /// One thing that was looked at.
@@ -44,7 +48,7 @@ const SKEW_MAX: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Looks at a cluster that is to be watched.
-pub async fn preflight(access: &Access, facts: Facts) -> Vec<Finding> {
+pub async fn preflight(access: &Access, facts: Facts, writing: &Writing) -> Vec<Finding> {
     let client = match access.client().await {
         Ok(client) => client,
         Err(error) => return vec![wrong(error.to_string(), "correct the kubeconfig")],
@@ -62,6 +66,11 @@ pub async fn preflight(access: &Access, facts: Facts) -> Vec<Finding> {
     }
     for watched in Watched::all(facts) {
         findings.push(kind(&client, watched).await);
+    }
+    if let Writing::Statuses { lease_namespace } = writing {
+        let namespace = lease_namespace.as_ref().map(|namespace| namespace.as_str());
+        let namespace = namespace.unwrap_or(client.default_namespace());
+        findings.push(statuses(&client, facts, namespace).await);
     }
     findings
 }
@@ -143,7 +152,14 @@ async fn kind(client: &Client, watched: Watched) -> Finding {
     }
     let mut denied = Vec::new();
     for verb in ["list", "watch"] {
-        match may(client, watched, verb).await {
+        let asking = Asking {
+            group: watched.group(),
+            resource: watched.plural(),
+            subresource: "",
+            namespace: "",
+            verb,
+        };
+        match may(client, asking).await {
             Ok(true) => {}
             Ok(false) => denied.push(verb),
             Err(error) => return wrong(format!("{watched}: {error}"), "look at the API server"),
@@ -165,7 +181,85 @@ async fn kind(client: &Client, watched: Watched) -> Finding {
     }
 }
 
-async fn may(client: &Client, watched: Watched, verb: &str) -> Result<bool, ApiError> {
+/// Whether statuses may be written. Without them all else works.
+async fn statuses(client: &Client, facts: Facts, namespace: &str) -> Finding {
+    let lease = ["get", "create", "update"].map(|verb| Asking {
+        group: "coordination.k8s.io",
+        resource: "leases",
+        subresource: "",
+        namespace,
+        verb,
+    });
+    let kinds = Watched::all(facts)
+        .into_iter()
+        .filter(|watched| match watched {
+            Watched::Manifest(kind) => has_status(*kind),
+            Watched::Pod | Watched::Node => false,
+        });
+    let kinds = kinds.flat_map(|watched| {
+        ["get", "patch"].map(|verb| Asking {
+            group: watched.group(),
+            resource: watched.plural(),
+            subresource: "status",
+            namespace: "",
+            verb,
+        })
+    });
+    let mut denied = Vec::new();
+    for asking in lease.into_iter().chain(kinds) {
+        match may(client, asking).await {
+            Ok(true) => {}
+            Ok(false) => denied.push(asking.to_string()),
+            Err(error) => return wrong(format!("statuses: {error}"), "look at the API server"),
+        }
+    }
+    match denied.as_slice() {
+        [] => fine("statuses: may be written".to_owned()),
+        denied => Finding {
+            verdict: Verdict::Warning,
+            what: format!("statuses: may not {}", denied.join(", ")),
+            hint: "grant it, as examples/kubernetes/status does, or set `status: {write: false}`"
+                .to_owned(),
+        },
+    }
+}
+
+/// Something that one may do, or not.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    group: &'a str,
+    resource: &'a str,
+    /// Empty for the whole object.
+    subresource: &'a str,
+    /// Empty for all.
+    namespace: &'a str,
+    verb: &'a str,
+}
+
+impl fmt::Display for Asking<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            group,
+            resource,
+            subresource,
+            namespace,
+            verb,
+        } = self;
+        write!(f, "{verb} {resource}")?;
+        if !subresource.is_empty() {
+            write!(f, "/{subresource}")?;
+        }
+        if !group.is_empty() {
+            write!(f, ".{group}")?;
+        }
+        match *namespace {
+            "" => Ok(()),
+            namespace => write!(f, " in {namespace}"),
+        }
+    }
+}
+
+async fn may(client: &Client, asking: Asking<'_>) -> Result<bool, ApiError> {
     #[derive(Deserialize)]
     struct Review {
         status: ReviewStatus,
@@ -174,10 +268,19 @@ async fn may(client: &Client, watched: Watched, verb: &str) -> Result<bool, ApiE
     struct ReviewStatus {
         allowed: bool,
     }
+    let Asking {
+        group,
+        resource,
+        subresource,
+        namespace,
+        verb,
+    } = asking;
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {"verb": verb, "group": watched.group(), "resource": watched.plural()}},
+        "spec": {"resourceAttributes": {
+            "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace,
+        }},
     });
     let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
         .header("content-type", "application/json")

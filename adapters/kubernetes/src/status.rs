@@ -20,6 +20,18 @@ pub use merge::Seen;
 pub(crate) use merge::merged;
 pub(crate) use writer::{StatusWrite, Writer};
 
+/// What is written into a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Writing {
+    /// Nothing.
+    Nothing,
+    /// What is said of Gateways, routes and Ingresses.
+    Statuses {
+        /// Where the Lease is by which one of several replicas is elected; `None` means the namespace of the credentials.
+        lease_namespace: Option<Namespace>,
+    },
+}
+
 /// How statuses are written.
 #[derive(Debug, Clone)]
 pub struct Statuses {

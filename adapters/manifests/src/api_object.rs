@@ -21,6 +21,8 @@ pub struct ApiObject {
     pub source: Source,
     /// What it says; `None` if it cannot be taken as it is, and its last good version should stay.
     pub manifest: Option<Arc<Manifest>>,
+    /// What is understood of one that is not taken because of what is not. It does not act; it only tells whose status says so.
+    pub half_read: Option<Arc<Manifest>>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
 }
@@ -56,9 +58,15 @@ impl ApiObject {
                 let source = source(&name, settings);
                 let problem = |field: String| unknown_field(field, &name, &source, settings);
                 let is_taken = unknown.is_empty() || !kind.is_about_routing();
+                let manifest = Some(Arc::new(manifest));
+                let (manifest, half_read) = match is_taken {
+                    true => (manifest, None),
+                    false => (None, manifest),
+                };
                 Ok(Self {
                     problems: unknown.into_iter().map(problem).collect(),
-                    manifest: is_taken.then(|| Arc::new(manifest)),
+                    manifest,
+                    half_read,
                     name,
                     source,
                 })
@@ -68,6 +76,7 @@ impl ApiObject {
                 let source = source(&name, settings);
                 Ok(Self {
                     manifest: None,
+                    half_read: None,
                     problems: vec![wrong_field(error, &name, &source, settings)],
                     name,
                     source,

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use bowline_document::Node;
 use bowline_identity::TrustDomain;
-use bowline_kubernetes::{Access, Facts};
+use bowline_kubernetes::{Access, Facts, Writing};
 use bowline_mesh::{GuardSettings, HostPattern, Hostname, Namespace, RegistryId, RegistrySettings};
 use serde::Deserialize;
 
 use super::fields::{Fields, Report, decoded};
 use super::value::{Share, Span};
-use super::{KubernetesConfig, RegistryConfig, RegistrySource, StatusConfig, consul};
+use super::{KubernetesConfig, RegistryConfig, RegistrySource, consul};
 
 /// What a registry's entry takes from the mesh where it says nothing itself.
 pub(super) struct Defaults {
@@ -178,9 +178,9 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
     let ignored_namespaces = fields
         .value::<Vec<Namespace>>("ignored_namespaces")
         .map_or_else(own_namespaces, BTreeSet::from_iter);
-    let status = match fields.fields("status", STATUS) {
-        Some(fields) => status(fields)?,
-        None => StatusConfig::Written {
+    let writing = match fields.fields("status", STATUS) {
+        Some(fields) => writing(fields)?,
+        None => Writing::Statuses {
             lease_namespace: None,
         },
     };
@@ -208,12 +208,12 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
             ingresses,
         },
         ignored_namespaces,
-        status,
+        writing,
         remote_clusters,
     }))
 }
 
-fn status(mut fields: Fields<'_>) -> Option<StatusConfig> {
+fn writing(mut fields: Fields<'_>) -> Option<Writing> {
     let write = fields.value("write").unwrap_or(true);
     let is_given = fields.node("lease_namespace").is_some();
     let lease_namespace = match is_given {
@@ -228,8 +228,8 @@ fn status(mut fields: Fields<'_>) -> Option<StatusConfig> {
         );
     }
     Some(match write {
-        true => StatusConfig::Written { lease_namespace },
-        false => StatusConfig::Kept,
+        true => Writing::Statuses { lease_namespace },
+        false => Writing::Nothing,
     })
 }
 

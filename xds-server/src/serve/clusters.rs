@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
-use bowline_kubernetes::{Facts, FoundClusters, RemoteClusters};
+use bowline_kubernetes::{Facts, FoundClusters, RemoteClusters, Writing};
 use bowline_mesh::{MeshSettings, RegistryId, RegistrySettings};
 use bowline_state::{Prefix, Store, WriteBehind, Writes};
 use tokio::{
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    config::{KubernetesConfig, RegistryConfig, RegistrySource, StatusConfig},
+    config::{KubernetesConfig, RegistryConfig, RegistrySource},
     pipeline::PipelineHandle,
 };
 
@@ -110,7 +110,7 @@ impl Known {
                             ingresses: false,
                             ..config.facts
                         },
-                        status: StatusConfig::Kept,
+                        writing: Writing::Nothing,
                         remote_clusters: None,
                         ..config.clone()
                     })

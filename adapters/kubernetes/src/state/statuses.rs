@@ -45,7 +45,9 @@ impl ClusterState {
             problems: &known.problems,
             is_current,
         };
-        let status = status(&name, known.manifest()?, outcome, self.status_known(served))?;
+        let half_read = known.object.half_read.as_deref();
+        let manifest = half_read.or(known.manifest())?;
+        let status = status(&name, manifest, outcome, self.status_known(served))?;
         merged(&name, &status, seen, "")?;
         Some(StatusWrite {
             seen: seen.clone(),

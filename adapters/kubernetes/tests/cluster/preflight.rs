@@ -1,7 +1,7 @@
 //! What is found before a cluster is watched.
 
 use bowline_harness::kubernetes::{ApiServer, Fault, objects};
-use bowline_kubernetes::{Access, Facts, Finding, Verdict, preflight};
+use bowline_kubernetes::{Access, Facts, Finding, Verdict, Writing, preflight};
 
 async fn findings(server: &ApiServer) -> Vec<Finding> {
     let access = Access::Kubeconfig {
@@ -13,7 +13,10 @@ async fn findings(server: &ApiServer) -> Vec<Finding> {
         nodes: false,
         ingresses: true,
     };
-    preflight(&access, facts).await
+    let writing = Writing::Statuses {
+        lease_namespace: None,
+    };
+    preflight(&access, facts, &writing).await
 }
 
 fn bad(findings: &[Finding]) -> Vec<(Verdict, &str)> {
@@ -37,6 +40,7 @@ async fn a_cluster_that_can_be_watched_has_no_bad_findings() {
     let found = findings(&server).await;
     let says = |text: &str| found.iter().any(|finding| finding.what.contains(text));
     assert!(says("httproutes.gateway.networking.k8s.io: may be listed"));
+    assert!(says("statuses: may be written"));
 }
 
 #[tokio::test]
@@ -52,6 +56,18 @@ async fn what_may_not_be_read_and_a_wrong_clock_are_found() {
             .any(|(verdict, what)| *verdict == Verdict::Warning && what.contains("clocks"))
     );
     assert!(bad.contains(&(Verdict::Error, "pods: may not list and watch")));
+}
+
+#[tokio::test]
+async fn statuses_that_may_not_be_written_are_no_error() {
+    let server = ApiServer::start().await.unwrap();
+    server.fault_for("leases.coordination.k8s.io", Fault::ReadOnly);
+    let found = findings(&server).await;
+    let bad = bad(&found);
+    assert!(
+        matches!(bad.as_slice(), [(Verdict::Warning, what)] if what.contains("create leases.coordination.k8s.io in default")),
+        "{bad:?}"
+    );
 }
 
 #[tokio::test]

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
-use bowline_harness::kubernetes::objects;
+use bowline_harness::{eventually, kubernetes::objects};
 use bowline_kubernetes::Access;
-use http::Request;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
-use crate::watching::{Watching, cluster};
+use crate::{
+    status::{CONTROLLER, Replica, told},
+    watching::{Watching, cluster},
+};
 
 /// A namespace of the test's own in the cluster.
 struct Namespace {
@@ -17,9 +21,9 @@ struct Namespace {
 }
 
 impl Namespace {
-    async fn new(access: &Access) -> Self {
+    async fn new(access: &Access, purpose: &str) -> Self {
         let client = access.client().await.unwrap();
-        let name = format!("bowline-{}", std::process::id());
+        let name = format!("bowline-{purpose}-{}", std::process::id());
         let namespace = Self { client, name };
         let object = objects::namespace(&namespace.name);
         namespace.send("POST", "/api/v1/namespaces", &object).await;
@@ -27,18 +31,46 @@ impl Namespace {
     }
 
     async fn send(&self, method: &str, path: &str, object: &Value) {
+        let (status, answer) = self.ask(method, path, object).await;
+        assert!(status.is_success(), "{method} {path}: {status} {answer}");
+    }
+
+    async fn ask(&self, method: &str, path: &str, object: &Value) -> (StatusCode, Value) {
+        let content = match method {
+            "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("content-type", "application/json")
+            .header("content-type", content)
             .body(Body::from(object.to_string().into_bytes()))
             .unwrap();
         let response = self.client.send(request).await.unwrap();
-        assert!(
-            response.status().is_success(),
-            "{method} {path}: {}",
-            response.status()
-        );
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Where the Gateway API's objects of a kind are.
+    fn gateway_api(&self, plural: &str) -> String {
+        let name = &self.name;
+        format!("/apis/gateway.networking.k8s.io/v1/namespaces/{name}/{plural}")
+    }
+
+    /// Waits until a part of the status of an object is so.
+    async fn says(&self, path: &str, part: &str, wanted: &[&str]) {
+        eventually(path, async || {
+            let (_, object) = self.ask("GET", path, &Value::Null).await;
+            let conditions = object.pointer(&format!("/status{part}/conditions"));
+            let told = told(conditions.unwrap_or(&Value::Null));
+            match told == wanted {
+                true => Ok(()),
+                false => Err(format!("{told:?}")),
+            }
+        })
+        .await
+        .unwrap();
     }
 
     fn services(&self) -> String {
@@ -71,7 +103,7 @@ async fn a_real_api_server_is_watched_as_the_double_is() {
         path: path.clone(),
         context: None,
     };
-    let namespace = Namespace::new(&access).await;
+    let namespace = Namespace::new(&access, "watched").await;
     let mut watching = Watching::start(path);
     watching
         .until("a first answer", |known| known.replaces == 1)
@@ -107,4 +139,95 @@ async fn a_real_api_server_is_watched_as_the_double_is() {
     namespace.send("DELETE", &all, &json!({})).await;
     let event = cluster(access).load().await;
     assert_eq!(event.problems, []);
+}
+
+#[tokio::test]
+async fn a_real_api_server_takes_statuses_as_the_double_does() {
+    let Some(path) = std::env::var_os("KUBECONFIG").map(PathBuf::from) else {
+        return;
+    };
+    let access = Access::Kubeconfig {
+        path: path.clone(),
+        context: None,
+    };
+    let namespace = Namespace::new(&access, "status").await;
+    let classes = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
+    let (installed, _) = namespace.ask("GET", classes, &Value::Null).await;
+    if installed == StatusCode::NOT_FOUND {
+        return;
+    }
+    let (gateways, routes) = (
+        namespace.gateway_api("gateways"),
+        namespace.gateway_api("httproutes"),
+    );
+    let class = namespace.name.as_str();
+    namespace
+        .send("POST", classes, &objects::gateway_class(class, CONTROLLER))
+        .await;
+    namespace
+        .send(
+            "POST",
+            &gateways,
+            &objects::gateway(class, "edge", class, 8080),
+        )
+        .await;
+    let route = objects::http_route(class, "web", "edge", "shop.example", ("nobody", 80));
+    namespace.send("POST", &routes, &route).await;
+    let replica = Replica::start_with(path.clone(), class, &["edge"]);
+    let accepted = "Accepted=True/Accepted";
+    namespace
+        .says(&format!("{classes}/{class}"), "", &[accepted])
+        .await;
+    let programmed = [accepted, "Programmed=True/Programmed"];
+    namespace
+        .says(&format!("{gateways}/edge"), "", &programmed)
+        .await;
+    let web = format!("{routes}/web");
+    let lost = [accepted, "ResolvedRefs=False/BackendNotFound"];
+    namespace.says(&web, "/parents/0", &lost).await;
+    // Others write to the same object while its status changes.
+    let others = json!({"status": {"parents": [{
+        "parentRef": {"name": "theirs"}, "controllerName": "example.com/controller",
+        "conditions": [{"type": "Accepted", "status": "True", "reason": "Theirs", "message": "",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+    }]}});
+    namespace
+        .send("PATCH", &format!("{web}/status"), &others)
+        .await;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "nobody", "namespace": class},
+        "spec": {"ports": [{"name": "http", "port": 80}]},
+    });
+    namespace
+        .send("POST", &namespace.services(), &service)
+        .await;
+    for round in 0..20 {
+        let annotated = json!({"metadata": {"annotations": {"round": round.to_string()}}});
+        namespace.send("PATCH", &web, &annotated).await;
+    }
+    namespace
+        .says(&web, "/parents/0", &["Accepted=True/Theirs"])
+        .await;
+    let acts = [accepted, "ResolvedRefs=True/ResolvedRefs"];
+    namespace.says(&web, "/parents/1", &acts).await;
+    replica.end().await;
+    // What is as it should be is not written again.
+    let version = async || {
+        let (_, object) = namespace.ask("GET", &web, &Value::Null).await;
+        object["metadata"]["resourceVersion"].clone()
+    };
+    let before = version().await;
+    let again = Replica::start_with(path, class, &["edge"]);
+    let second = objects::http_route(class, "second", "edge", "shop.example", ("nobody", 80));
+    namespace.send("POST", &routes, &second).await;
+    namespace
+        .says(&format!("{routes}/second"), "/parents/0", &acts)
+        .await;
+    assert_eq!(version().await, before);
+    again.end().await;
+    let all = format!("/api/v1/namespaces/{class}");
+    namespace.send("DELETE", &all, &json!({})).await;
+    namespace
+        .send("DELETE", &format!("{classes}/{class}"), &json!({}))
+        .await;
 }

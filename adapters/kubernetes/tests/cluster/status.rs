@@ -20,22 +20,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::watching::cluster;
 
-const CONTROLLER: &str = "bowline.dev/gateway-controller";
+pub(crate) const CONTROLLER: &str = "bowline.dev/gateway-controller";
 const CLASSES: &str = "gatewayclasses.gateway.networking.k8s.io";
 const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
 const LEASES: &str = "leases.coordination.k8s.io";
 
 /// A server that watches a cluster and writes its statuses.
-struct Replica {
+pub(crate) struct Replica {
     parts: watch::Receiver<Vec<RegistryPart>>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Replica {
-    /// One with a proxy of each of these gateways.
+    /// One with a proxy of each of these gateways of the namespace `shop`.
     fn start(kubeconfig: PathBuf, gateways: &[&str]) -> Self {
+        Self::start_with(kubeconfig, "shop", gateways)
+    }
+
+    /// One with a proxy of each of these gateways of a namespace.
+    pub(crate) fn start_with(kubeconfig: PathBuf, namespace: &str, gateways: &[&str]) -> Self {
         let (serve, served) = watch::channel(None);
         let (parts, parts_now) = watch::channel(Vec::new());
         let access = Access::Kubeconfig {
@@ -59,7 +64,7 @@ impl Replica {
             ..cluster(access)
         };
         let gateways = gateways.iter().map(|name| GatewayName {
-            namespace: "shop".parse().unwrap(),
+            namespace: namespace.parse().unwrap(),
             name: (*name).into(),
         });
         let store = MeshStore::new(Arc::new(mesh()), [registry.settings.clone()], []);
@@ -76,7 +81,7 @@ impl Replica {
     }
 
     /// Ends as it should.
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.shutdown.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
@@ -133,7 +138,7 @@ fn route(name: &str, backend: &str) -> Value {
 }
 
 /// `Accepted=True/Accepted`, of a list of conditions.
-fn told(conditions: &Value) -> Vec<String> {
+pub(crate) fn told(conditions: &Value) -> Vec<String> {
     let conditions = conditions.as_array().into_iter().flatten();
     let text = |condition: &Value, field: &str| condition[field].as_str().unwrap().to_owned();
     conditions
@@ -208,6 +213,57 @@ async fn what_acts_and_what_does_not_is_said_where_users_look() {
     let service = objects::service("shop", "nobody", "10.96.0.8", &[("http", 80, 8080)]);
     server.apply(service).unwrap();
     becomes(&server, ROUTES, "lost", "/parents/0", ACTS).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_said_and_what_was_good_goes_on() {
+    let server = server().await;
+    server.apply(route("web", "cart")).unwrap();
+    let _replica = Replica::start(server.kubeconfig(), &["edge"]);
+    becomes(&server, ROUTES, "web", "/parents/0", ACTS).await;
+    let refused = ["Accepted=False/UnsupportedValue", ACTS[1]];
+    let mut newer = route("web", "cart");
+    newer["spec"]["rules"][0]["ofTheFuture"] = json!(true);
+    server.apply(newer).unwrap();
+    becomes(&server, ROUTES, "web", "/parents/0", &refused).await;
+    let object = server.object(ROUTES, "shop", "web").unwrap();
+    let condition = &object["status"]["parents"][0]["conditions"][0];
+    let message = condition["message"].as_str().unwrap();
+    assert!(
+        message.contains("ofTheFuture") && message.contains("last good version acts"),
+        "{message}"
+    );
+    assert_eq!(
+        condition["observedGeneration"],
+        object["metadata"]["generation"]
+    );
+    // One that never was good is told so as well.
+    let mut wrong = route("wrong", "cart");
+    wrong["spec"]["rules"][0]["ofTheFuture"] = json!(true);
+    server.apply(wrong).unwrap();
+    becomes(&server, ROUTES, "wrong", "/parents/0", &refused).await;
+}
+
+#[tokio::test]
+async fn statuses_of_any_form_are_replaced() {
+    let server = server().await;
+    let odd = [
+        json!("text"),
+        json!({"parents": 7}),
+        json!({"parents": [null, 1, {"controllerName": CONTROLLER, "parentRef": []}]}),
+        json!({"parents": [{"controllerName": CONTROLLER, "conditions": "x",
+                            "parentRef": {"name": "edge"}}]}),
+    ];
+    for (number, status) in odd.iter().enumerate() {
+        let mut object = route(&format!("odd-{number}"), "cart");
+        object["status"] = status.clone();
+        server.apply(object).unwrap();
+    }
+    let _replica = Replica::start(server.kubeconfig(), &["edge"]);
+    for (number, place) in [0, 0, 2, 0].iter().enumerate() {
+        let part = format!("/parents/{place}");
+        becomes(&server, ROUTES, &format!("odd-{number}"), &part, ACTS).await;
+    }
 }
 
 #[tokio::test]
@@ -335,23 +391,12 @@ fn holder(server: &ApiServer) -> String {
         .to_owned()
 }
 
-async fn held_by_another_than(server: &ApiServer, before: &str) -> String {
-    eventually("somebody holds the lease", async || {
-        let holder = holder(server);
-        match !holder.is_empty() && holder != before {
-            true => Ok(holder),
-            false => Err(holder),
-        }
-    })
-    .await
-    .unwrap()
-}
-
 #[tokio::test]
 async fn one_of_several_replicas_writes_and_another_takes_over() {
     let server = server().await;
     let first = Replica::start(server.kubeconfig(), &["edge"]);
-    let held = held_by_another_than(&server, "").await;
+    becomes(&server, CLASSES, "bowline", "", &["Accepted=True/Accepted"]).await;
+    let held = holder(&server);
     let second = Replica::start(server.kubeconfig(), &["edge"]);
     let third = Replica::start(server.kubeconfig(), &["edge"]);
     server.apply(route("one", "cart")).unwrap();
@@ -360,9 +405,10 @@ async fn one_of_several_replicas_writes_and_another_takes_over() {
     assert_eq!(patches(&server, ROUTES, "one"), 1);
     // One that ends gives it up.
     first.end().await;
-    let next = held_by_another_than(&server, &held).await;
     server.apply(route("two", "cart")).unwrap();
     becomes(&server, ROUTES, "two", "/parents/0", ACTS).await;
+    let next = holder(&server);
+    assert_ne!(next, held);
     assert_eq!(patches(&server, ROUTES, "two"), 1);
     // One that breaks does not, and loses it.
     drop(second);

@@ -1,4 +1,4 @@
-//! `bowline check --kubernetes`: what could keep the clusters of a configuration from being watched.
+//! `bowline check --kubernetes`: what could keep the clusters of a configuration from being watched, or statuses from being written.
 
 use anyhow::{Context, Result, bail};
 use bowline_kubernetes::{Finding, Verdict, preflight};
@@ -43,7 +43,11 @@ fn look(config: &Config) -> Result<Vec<Cluster>> {
         if let RegistrySource::Kubernetes(cluster) = &registry.source {
             clusters.push(Cluster {
                 registry: registry.settings.id.to_string(),
-                findings: runtime.block_on(preflight(&cluster.access, cluster.facts)),
+                findings: runtime.block_on(preflight(
+                    &cluster.access,
+                    cluster.facts,
+                    &cluster.writing,
+                )),
             });
         }
     }
