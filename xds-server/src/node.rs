@@ -10,11 +10,17 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use bowline_ads::{Coverage, StreamKind, Variant};
 use bowline_identity::{Claimed, PeerIdentity, Proven, SpiffeId};
 use bowline_mesh::{
     Capture, GatewayName, HostLookup, Locality, Mesh, Namespace, Network, Proxy, Role,
+    RouteDelivery,
 };
-use bowline_proto::{bowline::node::v1::NodeMetadata, envoy::config::core::v3::Node, metadata};
+use bowline_proto::{
+    bowline::node::v1::NodeMetadata,
+    envoy::config::core::v3::{Node, node::UserAgentVersionType},
+    metadata,
+};
 
 /// The namespace of a proxy that names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -155,6 +161,8 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         network,
         locality,
         host_lookup: host_lookup(node),
+        // Only a stream tells more.
+        route_delivery: RouteDelivery::Whole,
         identity: match proven {
             Some(proven) => PeerIdentity::Proven(proven.clone()),
             None => PeerIdentity::Claimed(Claimed {
@@ -184,6 +192,37 @@ fn host_lookup(node: &Node) -> HostLookup {
     match node.extensions.is_empty() || HOST_LOOKUP_EXTENSIONS.into_iter().all(has) {
         true => HostLookup::Available,
         false => HostLookup::Unavailable,
+    }
+}
+
+/// The first Envoy of which every build takes virtual hosts from the stream that its route configurations come from: 1.36 refuses such
+/// a route configuration, and so do the first builds between it and 1.37.
+const TAKES_HOSTS_SINCE: (u32, u32) = (1, 38);
+
+/// How routes come to the client on a stream: host by host, where it can take them so. That is a matter of the protocol (VHDS has no
+/// state of the world, and has to come after its route configuration on the same stream), and of the program.
+pub fn route_delivery(node: &Node, stream: StreamKind) -> RouteDelivery {
+    let is_one_stream = match stream {
+        StreamKind {
+            variant: Variant::Delta,
+            coverage: Coverage::All,
+        } => true,
+        StreamKind {
+            variant: Variant::Delta | Variant::StateOfTheWorld,
+            coverage: Coverage::All | Coverage::One(_),
+        } => false,
+    };
+    let is_new_enough = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
+            build.version.as_ref().is_some_and(|version| {
+                (version.major_number, version.minor_number) >= TAKES_HOSTS_SINCE
+            })
+        }
+        Some(UserAgentVersionType::UserAgentVersion(_)) | None => false,
+    };
+    match is_one_stream && node.user_agent_name == "envoy" && is_new_enough {
+        true => RouteDelivery::ByHost,
+        false => RouteDelivery::Whole,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Lets streams in: from a Node and a peer to a place at the pipeline.
 
-use bowline_ads::{Opened, Peer, ProxyDescription, Refusal, Reporter, Reporters, Source};
+use bowline_ads::{
+    Opened, Peer, ProxyDescription, Refusal, Reporter, Reporters, Source, StreamKind,
+};
 use bowline_mesh::Proxy;
 use bowline_proto::envoy::config::core::v3::Node;
 
@@ -60,8 +62,11 @@ impl Reporters for MeshSource {
 }
 
 impl Source for MeshSource {
-    async fn open(&self, node: &Node, peer: &Peer) -> Result<Opened, Refusal> {
-        let proxy = self.proxy(node, peer)?;
+    async fn open(&self, node: &Node, peer: &Peer, stream: StreamKind) -> Result<Opened, Refusal> {
+        let proxy = Proxy {
+            route_delivery: node::route_delivery(node, stream),
+            ..self.proxy(node, peer)?
+        };
         let description = ProxyDescription {
             id: proxy.id.clone(),
             role: proxy.role.to_string().into(),

@@ -9,6 +9,7 @@ use std::{env, sync::Arc};
 
 use bowline_ads::{
     DiscoveryService, Event, Fleet, Opened, Peer, ProxyDescription, Refusal, Settings, Source,
+    StreamKind,
 };
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_proto::envoy::config::core::v3::Node;
@@ -24,7 +25,7 @@ struct Groups {
 }
 
 impl Source for Groups {
-    async fn open(&self, node: &Node, _peer: &Peer) -> Result<Opened, Refusal> {
+    async fn open(&self, node: &Node, _peer: &Peer, _: StreamKind) -> Result<Opened, Refusal> {
         if node.cluster.is_empty() {
             let reason = "node.cluster must name a group".to_owned();
             return Err(Refusal::InvalidArgument(reason));

@@ -12,8 +12,8 @@ use bowline_mesh::{
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
     IpFamilies, Labels, Locality, MeshSettings, MeshStore, NamedMatch, Namespace, Network, Object,
     OutboundMode, PathMatch, Protocol, Proxy, RegionOrder, RegistryEvent, RegistryId,
-    RegistrySettings, Rewrite, Role, RouteParent, Service, ServicePort, Source, Spec, Timeouts,
-    TrafficSettings, ValueMatch, Workload, WorkloadPort,
+    RegistrySettings, Rewrite, Role, RouteDelivery, RouteParent, Service, ServicePort, Source,
+    Spec, Timeouts, TrafficSettings, ValueMatch, Workload, WorkloadPort,
     view::{EndpointsKey, InboundKey, OutboundKey},
 };
 
@@ -186,6 +186,7 @@ impl Fleet {
             network: None,
             locality: None,
             host_lookup: HostLookup::Available,
+            route_delivery: RouteDelivery::ByHost,
             identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
         }
     }
@@ -230,6 +231,7 @@ impl Fleet {
             families: IpFamilies::V4,
             taken_ports: Vec::new(),
             host_lookup: HostLookup::Available,
+            route_delivery: RouteDelivery::ByHost,
         }
     }
 

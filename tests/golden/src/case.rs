@@ -11,6 +11,7 @@ use bowline_document::{Limits, parse};
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
     Capture, GatewayName, HostLookup, Locality, Namespace, Network, OutboundMode, Proxy, Role,
+    RouteDelivery,
 };
 use serde::Deserialize;
 
@@ -63,6 +64,9 @@ pub struct ProxyCase {
     pub network: Option<Network>,
     /// Its locality.
     pub locality: Option<Locality>,
+    /// Its routes come host by host, not in whole tables.
+    #[serde(default)]
+    pub by_host: bool,
 }
 
 /// Kinds of proxy.
@@ -148,6 +152,10 @@ impl ProxyCase {
             network: self.network.clone(),
             locality: self.locality.clone(),
             host_lookup: HostLookup::Available,
+            route_delivery: match self.by_host {
+                true => RouteDelivery::ByHost,
+                false => RouteDelivery::Whole,
+            },
             identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
         }
     }

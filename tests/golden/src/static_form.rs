@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{Rendered, render::any};
 
-/// A bootstrap with everything in it: assignments inside of their clusters, route configurations inside of their listeners.
+/// A bootstrap with everything in it: assignments inside of their clusters, virtual hosts inside of their route configurations, and those
+/// inside of their listeners.
 pub fn static_form(rendered: &Rendered) -> Value {
     let mut by_type: BTreeMap<ResourceType, BTreeMap<String, Value>> = BTreeMap::new();
     for (resource_type, resource) in rendered.resources() {
@@ -23,7 +24,18 @@ pub fn static_form(rendered: &Rendered) -> Value {
     }
     let mut take = |resource_type| by_type.remove(&resource_type).unwrap_or_default();
     let assignments = take(ResourceType::ENDPOINT);
-    let routes = take(ResourceType::ROUTE);
+    let mut routes = take(ResourceType::ROUTE);
+    for (name, host) in take(ResourceType::VIRTUAL_HOST) {
+        let of = name.rsplit_once('/').and_then(|(of, _)| routes.get_mut(of));
+        if let Some(Value::Object(fields)) = of {
+            fields.remove("vhds");
+            let hosts = fields.entry("virtual_hosts").or_insert_with(|| json!([]));
+            hosts
+                .as_array_mut()
+                .into_iter()
+                .for_each(|hosts| hosts.push(host.clone()));
+        }
+    }
     let clusters: Vec<Value> = take(ResourceType::CLUSTER)
         .into_iter()
         .map(|(name, cluster)| static_cluster(cluster, assignments.get(&name)))

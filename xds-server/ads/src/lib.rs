@@ -44,4 +44,4 @@ pub use loads::{
 pub use service::{DiscoveryService, Retiring};
 pub use session::Variant;
 pub use settings::Settings;
-pub use source::{Opened, Peer, ProxyDescription, Refusal, Source};
+pub use source::{Coverage, Opened, Peer, ProxyDescription, Refusal, Source, StreamKind};

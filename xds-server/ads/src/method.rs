@@ -2,29 +2,24 @@
 
 use bowline_snapshot::ResourceType;
 
-use crate::session::Variant;
-
-/// A streaming method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Method {
-    pub(crate) variant: Variant,
-    /// The type URL that requests of a per-type service need not say and may not contradict.
-    pub(crate) type_url: Option<&'static str>,
-}
+use crate::{
+    session::Variant,
+    source::{Coverage, StreamKind},
+};
 
 /// A service of the discovery API.
 struct Service {
     name: &'static str,
     /// What follows `Stream` and `Delta` in the names of its methods.
     suffix: &'static str,
-    resource_type: Option<ResourceType>,
+    coverage: Coverage,
 }
 
 const fn of_type(name: &'static str, suffix: &'static str, resource_type: ResourceType) -> Service {
     Service {
         name,
         suffix,
-        resource_type: Some(resource_type),
+        coverage: Coverage::One(resource_type),
     }
 }
 
@@ -32,7 +27,7 @@ static SERVICES: [Service; 10] = [
     Service {
         name: "envoy.service.discovery.v3.AggregatedDiscoveryService",
         suffix: "AggregatedResources",
-        resource_type: None,
+        coverage: Coverage::All,
     },
     of_type(
         "envoy.service.cluster.v3.ClusterDiscoveryService",
@@ -86,12 +81,15 @@ pub(crate) fn service_names() -> impl Iterator<Item = &'static str> {
     SERVICES.iter().map(|service| service.name)
 }
 
-impl Method {
-    /// The method at a path of HTTP/2; none where there is no streaming method.
+impl StreamKind {
+    /// That of the method at a path of HTTP/2; none where there is no streaming method.
     pub(crate) fn at(path: &str) -> Option<Self> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
         let service = SERVICES.iter().find(|known| known.name == service)?;
-        let is_delta_only = service.resource_type.is_some_and(|of| of.spec().delta_only);
+        let is_delta_only = match service.coverage {
+            Coverage::All => false,
+            Coverage::One(resource_type) => resource_type.spec().delta_only,
+        };
         let variant = match method.strip_suffix(service.suffix)? {
             "Stream" if !is_delta_only => Variant::StateOfTheWorld,
             "Delta" => Variant::Delta,
@@ -99,7 +97,7 @@ impl Method {
         };
         Some(Self {
             variant,
-            type_url: service.resource_type.map(ResourceType::url),
+            coverage: service.coverage,
         })
     }
 }
@@ -110,8 +108,9 @@ mod tests {
 
     #[test]
     fn every_service_has_its_methods_and_its_type() {
-        let of =
-            |path: &str| Method::at(path).map(|method| (method.variant, method.type_url.is_some()));
+        let of = |path: &str| {
+            StreamKind::at(path).map(|kind| (kind.variant, kind.coverage != Coverage::All))
+        };
         for (path, expected) in [
             (
                 "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",

@@ -18,12 +18,12 @@ use crate::{
     admission::Admission,
     fleet::Fleet,
     grpc::{Encodings, Requests, ResponseBody},
-    method::{Method, service_names},
+    method::service_names,
     names::NameTable,
     progress::Streams,
     session::{Delta, Protocol, StateOfTheWorld, Variant},
     settings::Settings,
-    source::{Peer, Source},
+    source::{Coverage, Peer, Source, StreamKind},
     stream::{Call, Server, responses},
 };
 
@@ -89,7 +89,7 @@ impl<S: Source> DiscoveryService<S> {
         }
     }
 
-    fn stream<P, B>(&self, type_url: Option<&'static str>, request: Request<B>) -> Response<Body>
+    fn stream<P, B>(&self, coverage: Coverage, request: Request<B>) -> Response<Body>
     where
         P: Protocol,
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -99,7 +99,7 @@ impl<S: Source> DiscoveryService<S> {
         };
         let call = Call {
             peer,
-            type_url,
+            coverage,
             retiring: request
                 .extensions()
                 .get::<Retiring>()
@@ -133,15 +133,15 @@ where
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()));
         let response = if is_grpc {
-            match Method::at(request.uri().path()) {
-                Some(Method {
+            match StreamKind::at(request.uri().path()) {
+                Some(StreamKind {
                     variant: Variant::StateOfTheWorld,
-                    type_url,
-                }) => self.stream::<StateOfTheWorld, B>(type_url, request),
-                Some(Method {
+                    coverage,
+                }) => self.stream::<StateOfTheWorld, B>(coverage, request),
+                Some(StreamKind {
                     variant: Variant::Delta,
-                    type_url,
-                }) => self.stream::<Delta, B>(type_url, request),
+                    coverage,
+                }) => self.stream::<Delta, B>(coverage, request),
                 None => Status::unimplemented(format!(
                     "there is no method {}: discovery is served as streams, aggregated or by type",
                     request.uri().path()

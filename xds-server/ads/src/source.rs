@@ -4,7 +4,9 @@ use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
 
 use bowline_identity::{PeerIdentity, Proven};
 use bowline_proto::envoy::config::core::v3::Node;
-use bowline_snapshot::SnapshotReceiver;
+use bowline_snapshot::{ResourceType, SnapshotReceiver};
+
+use crate::session::Variant;
 
 /// Who is at the other end of a connection. The listener puts it into the extensions of each HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,24 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The identity that the client's certificate proved; `None` where it showed none.
     pub identity: Option<Proven>,
+}
+
+/// How a client asks on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamKind {
+    /// Which variant of the protocol it speaks.
+    pub variant: Variant,
+    /// Of which types.
+    pub coverage: Coverage,
+}
+
+/// Of which types a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// Of all: the aggregated service.
+    All,
+    /// Of one.
+    One(ResourceType),
 }
 
 /// Chooses what a proxy is served.
@@ -26,6 +46,7 @@ pub trait Source: Send + Sync + 'static {
         &self,
         node: &Node,
         peer: &Peer,
+        stream: StreamKind,
     ) -> impl Future<Output = Result<Opened, Refusal>> + Send;
 }
 

@@ -29,7 +29,7 @@ use crate::{
     response::Response,
     session::{Client, Header, Protocol, Received, Session, Verdict},
     settings::Settings,
-    source::{Opened, Peer, Refusal, Source},
+    source::{Coverage, Opened, Peer, Refusal, Source, StreamKind},
 };
 
 /// Requests that are taken before the next response: acknowledgements must not wait behind pushes, nor pushes behind a flood.
@@ -49,8 +49,7 @@ pub(crate) struct Server<S> {
 /// A call of one of the methods.
 pub(crate) struct Call<B, R> {
     pub(crate) peer: Peer,
-    /// The type that a per-type service is about.
-    pub(crate) type_url: Option<&'static str>,
+    pub(crate) coverage: Coverage,
     /// Cancelled when the connection has lived long enough.
     pub(crate) retiring: Option<CancellationToken>,
     pub(crate) requests: Requests<B, R>,
@@ -88,7 +87,7 @@ enum Phase<P: Protocol, B> {
 struct Running<P: Protocol, B> {
     session: Session<P>,
     requests: Requests<B, P::Request>,
-    type_url: Option<&'static str>,
+    coverage: Coverage,
     snapshots: SnapshotReceiver,
     connected: Connected,
     /// Until it first waits for its client.
@@ -133,7 +132,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
     {
         let Self {
             peer,
-            type_url,
+            coverage,
             retiring,
             mut requests,
         } = self;
@@ -162,7 +161,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
         let opened = tokio::select! {
             biased;
             () = server.shutdown.cancelled() => return Err(shutting_down()),
-            opened = server.source.open(&node, &peer) => opened,
+            opened = server.source.open(&node, &peer, kind::<P>(coverage)) => opened,
         };
         let Opened {
             proxy,
@@ -185,7 +184,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
                 Client::of(&node),
             ),
             requests,
-            type_url,
+            coverage,
             starting: Some(starting),
             retiring,
             connected: server
@@ -320,7 +319,7 @@ where
         let opened = tokio::select! {
             biased;
             () = server.shutdown.cancelled() => return Err(shutting_down()),
-            opened = server.source.open(node, &self.peer) => opened,
+            opened = server.source.open(node, &self.peer, kind::<P>(self.coverage)) => opened,
         };
         let Opened {
             proxy,
@@ -338,8 +337,10 @@ where
     }
 
     fn receive(&mut self, mut header: Header, interest: P::Interest) -> Result<(), Status> {
-        if let Some(type_url) = self.type_url {
-            header.imply_type(type_url)?;
+        match self.coverage {
+            Coverage::All => {}
+            // Requests need not say the type, and may not contradict it.
+            Coverage::One(resource_type) => header.imply_type(resource_type.url())?,
         }
         let received = self
             .session
@@ -408,6 +409,13 @@ enum Wake<R> {
     Request(Option<R>),
     /// A snapshot was taken, or time has passed.
     Other,
+}
+
+fn kind<P: Protocol>(coverage: Coverage) -> StreamKind {
+    StreamKind {
+        variant: P::VARIANT,
+        coverage,
+    }
 }
 
 fn closed(error: PublisherClosed) -> Status {

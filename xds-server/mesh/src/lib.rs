@@ -43,7 +43,7 @@ pub use name::{HostPattern, Hostname, NameError, Namespace, Network, RegistryId}
 pub use object::{Kind, Object, ObjectKey, Source, Spec};
 pub use policy::{Policy, TrafficSettings};
 pub use problem::{Code, Problem, Severity};
-pub use proxy::{Balancer, Capture, HostLookup, IpFamilies, Proxy, Role};
+pub use proxy::{Balancer, Capture, HostLookup, IpFamilies, Proxy, Role, RouteDelivery};
 pub use registry::{Held, PartState, RegistryPart, RegistryState, RegistryStatus};
 pub use route::{
     Backend, Destination, GatewayName, HeaderChanges, HttpAction, HttpMatch, HttpRoute, HttpRule,

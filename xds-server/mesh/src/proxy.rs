@@ -25,6 +25,8 @@ pub struct Proxy {
     pub locality: Option<Locality>,
     /// Whether it can forward requests to hosts that only their name tells.
     pub host_lookup: HostLookup,
+    /// How its routes come to it.
+    pub route_delivery: RouteDelivery,
     /// Who it is.
     pub identity: PeerIdentity,
 }
@@ -86,6 +88,15 @@ pub enum HostLookup {
     Available,
     /// It was built without.
     Unavailable,
+}
+
+/// How routes come to a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteDelivery {
+    /// All hosts of a table in one piece, which comes again whenever one of them changes.
+    Whole,
+    /// Each host by itself: what changes for one says nothing of the others.
+    ByHost,
 }
 
 /// Which IP families a proxy has addresses of.

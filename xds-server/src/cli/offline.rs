@@ -9,7 +9,7 @@ use bowline_manifests::as_written;
 use bowline_mesh::view::ViewKey;
 use bowline_mesh::{
     Capture, Change, Changed, GatewayName, HostLookup, Mesh, MeshStore, Namespace, Problem, Proxy,
-    RegistryStatus, Role,
+    RegistryStatus, Role, RouteDelivery,
 };
 use bowline_snapshot::Layer;
 use bowline_translate::layers::{EndpointLayers, StructureLayers};
@@ -139,6 +139,7 @@ pub(super) fn beside_workload(
         network: None,
         locality: None,
         host_lookup: HostLookup::Available,
+        route_delivery: RouteDelivery::ByHost,
         identity: nobody(),
     }
 }
@@ -154,6 +155,7 @@ pub(super) fn gateway(gateway: GatewayName) -> Proxy {
         network: None,
         locality: None,
         host_lookup: HostLookup::Available,
+        route_delivery: RouteDelivery::ByHost,
         identity: nobody(),
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Command {
     #[arg(long, requires = "workload", conflicts_with = "capture")]
     grpc: bool,
     /// Resources of this type only
-    #[arg(long = "type", value_name = "cds|eds|lds|rds|sds")]
+    #[arg(long = "type", value_name = "cds|eds|lds|rds|vhds|sds")]
     resource_type: Option<TypeName>,
     /// The resource with this name only
     #[arg(long, value_name = "NAME")]
@@ -57,7 +57,7 @@ pub(super) struct Command {
 
 const EXAMPLE: &str = "Examples:
   bowline render --config bowline.yaml --workload shop/cart-1 --type cds
-  bowline render --config bowline.yaml --gateway default/edge --type rds
+  bowline render --config bowline.yaml --gateway default/edge --type vhds
   bowline render --config bowline.yaml --workload shop/web-1 --grpc --type lds --name cart:50051
   bowline render --admin http://127.0.0.1:15014 --proxy cart-1.shop";
 

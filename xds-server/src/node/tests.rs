@@ -4,7 +4,11 @@ use bowline_mesh::{
     Change, Labels, MeshSettings, MeshStore, Object, OutboundMode, RegistryEvent, RegistrySettings,
     Source, Spec, TrafficSettings, Workload,
 };
-use bowline_proto::envoy::config::core::v3::Extension;
+use bowline_proto::envoy::{
+    config::core::v3::{BuildVersion, Extension},
+    r#type::v3::SemanticVersion,
+};
+use bowline_snapshot::ResourceType;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 
 use super::*;
@@ -229,6 +233,56 @@ fn a_proxy_that_lists_extensions_can_do_what_it_lists() {
     assert_eq!(found(&[router, cluster, filter]), HostLookup::Available);
     assert_eq!(found(&[router, cluster]), HostLookup::Unavailable);
     assert_eq!(found(&[router]), HostLookup::Unavailable);
+}
+
+#[test]
+fn routes_come_host_by_host_to_envoys_that_take_them_so() {
+    let aggregated = StreamKind {
+        variant: Variant::Delta,
+        coverage: Coverage::All,
+    };
+    let delivery = |name: &str, version: (u32, u32), stream| {
+        let (major_number, minor_number) = version;
+        let build = BuildVersion {
+            version: Some(SemanticVersion {
+                major_number,
+                minor_number,
+                patch: 0,
+            }),
+            metadata: None,
+        };
+        let node = Node {
+            user_agent_name: name.to_owned(),
+            user_agent_version_type: Some(UserAgentVersionType::UserAgentBuildVersion(build)),
+            ..node("x", &[])
+        };
+        route_delivery(&node, stream)
+    };
+    for version in [(1, 38), (1, 40), (2, 0)] {
+        assert_eq!(
+            delivery("envoy", version, aggregated),
+            RouteDelivery::ByHost
+        );
+    }
+    // They refuse route configurations whose hosts come over ADS, or some of their builds do.
+    for version in [(1, 37), (1, 36), (0, 99)] {
+        assert_eq!(delivery("envoy", version, aggregated), RouteDelivery::Whole);
+    }
+    assert_eq!(delivery("other", (1, 40), aggregated), RouteDelivery::Whole);
+    let said_nothing = route_delivery(&node("x", &[]), aggregated);
+    assert_eq!(said_nothing, RouteDelivery::Whole);
+    for stream in [
+        StreamKind {
+            variant: Variant::StateOfTheWorld,
+            coverage: Coverage::All,
+        },
+        StreamKind {
+            variant: Variant::Delta,
+            coverage: Coverage::One(ResourceType::ROUTE),
+        },
+    ] {
+        assert_eq!(delivery("envoy", (1, 40), stream), RouteDelivery::Whole);
+    }
 }
 
 #[test]

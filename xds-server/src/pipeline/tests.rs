@@ -4,8 +4,8 @@ use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
     Address, Balancing, Capture, Change, Endpoint, EndpointGroup, Health, HostLookup, Hostname,
     Labels, Locality, MeshSettings, MeshStore, Network, Object, OutboundMode, Protocol, Proxy,
-    RegistryEvent, RegistrySettings, Role, Service, ServicePort, Source, Spec, TrafficSettings,
-    Workload, WorkloadPort,
+    RegistryEvent, RegistrySettings, Role, RouteDelivery, Service, ServicePort, Source, Spec,
+    TrafficSettings, Workload, WorkloadPort,
 };
 use bowline_snapshot::{ResourceType, Snapshot, SnapshotReceiver};
 use tokio::sync::mpsc;
@@ -114,6 +114,7 @@ fn sidecar(name: &str) -> Proxy {
         network: None,
         locality: None,
         host_lookup: HostLookup::Available,
+        route_delivery: RouteDelivery::Whole,
         identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
     }
 }

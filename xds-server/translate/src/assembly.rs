@@ -5,8 +5,10 @@ mod shared;
 
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
-use bowline_mesh::{Capture, Code, Hostname, MeshSettings, Problem, Role, view::OutboundKey};
-use bowline_snapshot::{Layer, Parts, Resource, ResourceType};
+use bowline_mesh::{
+    Capture, Code, Hostname, MeshSettings, Problem, Role, RouteDelivery, view::OutboundKey,
+};
+use bowline_snapshot::{Body, Layer, Parts, Resource, ResourceType};
 use imbl::OrdMap;
 
 use crate::{
@@ -19,15 +21,16 @@ use claims::{Claims, Subject};
 /// The outbound layer of sidecars with one key, put together from [`ServiceParts`].
 ///
 /// [`set`](Self::set) costs the service, and [`layer`](Self::layer) costs what changed: nothing else is encoded, hashed or looked at
-/// again, and a route configuration shares all virtual hosts but those with the one before. A clone shares everything, so
-/// assemblies for many namespaces begin as clones of one.
+/// again. Virtual hosts are resources of their own, or parts of a route configuration that shares all others with the one before, as
+/// the key says. A clone shares everything, so assemblies for many namespaces begin as clones of one.
 #[derive(Debug, Clone)]
 pub struct OutboundAssembly {
     settings: Arc<MeshSettings>,
     key: OutboundKey,
     services: OrdMap<Hostname, Arc<ServiceParts>>,
     claims: Claims,
-    routes: OrdMap<SharedRoutes, Parts>,
+    /// The virtual hosts of route configurations that are delivered whole.
+    tables: OrdMap<SharedRoutes, Parts>,
     dns: Parts,
     layer: Layer,
     conflicts: OrdMap<Subject, Vec<Problem>>,
@@ -51,7 +54,7 @@ impl OutboundAssembly {
             key: key.clone(),
             services: OrdMap::new(),
             claims: Claims::default(),
-            routes: OrdMap::new(),
+            tables: OrdMap::new(),
             dns: Parts::default(),
             layer: Layer::default(),
             conflicts: OrdMap::new(),
@@ -63,7 +66,7 @@ impl OutboundAssembly {
     }
 
     /// An assembly for another key with the same services, which whoever asked then [`set`](Self::set)s where the other key sees
-    /// other parts. It begins anew where keys or settings differ in what all parts depend on.
+    /// other parts. It begins without any where keys or settings differ in what parts depend on.
     pub fn for_key(&self, settings: &Arc<MeshSettings>, key: &OutboundKey) -> Self {
         let OutboundKey {
             role,
@@ -72,6 +75,7 @@ impl OutboundAssembly {
             families,
             taken_ports,
             host_lookup,
+            route_delivery,
         } = key;
         if *self.settings != **settings
             || self.key.role != *role
@@ -79,6 +83,13 @@ impl OutboundAssembly {
             || self.key.host_lookup != *host_lookup
         {
             return Self::new(settings, key);
+        }
+        if self.key.route_delivery != *route_delivery {
+            let mut assembly = Self::new(settings, key);
+            for (hostname, parts) in &self.services {
+                assembly.set(hostname, Some(parts.clone()));
+            }
+            return assembly;
         }
         let mut assembly = Self {
             settings: settings.clone(),
@@ -254,7 +265,7 @@ impl OutboundAssembly {
         };
     }
 
-    /// Says whether the virtual host is another one now.
+    /// Says whether the route configuration is another one now.
     fn update_virtual_host(&mut self, of: SharedRoutes, hostname: &Hostname, port: u16) -> bool {
         let host = self.services.get(hostname).and_then(|parts| {
             parts
@@ -262,7 +273,7 @@ impl OutboundAssembly {
                 .iter()
                 .find(|host| host.routes == of && host.port == port)
         });
-        let part = host.and_then(|host| {
+        let won = host.and_then(|host| {
             let is_won = |(domain, _): &&(Arc<str>, Rank)| {
                 self.claims.winner(&Subject::Domain(of, domain.clone())) == Some(hostname)
             };
@@ -272,15 +283,31 @@ impl OutboundAssembly {
                 .filter(is_won)
                 .map(|(domain, _)| &**domain)
                 .collect();
-            match won.len() {
-                0 => None,
-                all if all == host.domains.len() => Some((host.entry.clone(), host.version)),
-                _ => Some(host.entry_with(won.into_iter())),
-            }
+            let encoded = match won.len() {
+                0 => return None,
+                all if all == host.domains.len() => host.whole.clone(),
+                _ => host.with(won.into_iter()),
+            };
+            Some((encoded, host.origins.clone()))
         });
-        // The name of the virtual host, which is unique in it.
-        let key = name::sniffed_routes(hostname, port).into();
-        self.routes.entry(of).or_default().set(key, part)
+        let name: Arc<str> = of.host_name(hostname, port).into();
+        match self.key.route_delivery {
+            RouteDelivery::Whole => {
+                let part = won.map(|(encoded, _)| (encoded.field, encoded.version));
+                self.tables.entry(of).or_default().set(name, part)
+            }
+            RouteDelivery::ByHost => {
+                match won {
+                    Some((encoded, origins)) => {
+                        let body = Body::Whole(encoded.message);
+                        let host = Resource::new(name, body, encoded.version, origins);
+                        self.layer.upsert(ResourceType::VIRTUAL_HOST, host)
+                    }
+                    None => self.layer.remove(ResourceType::VIRTUAL_HOST, &name),
+                };
+                false
+            }
+        }
     }
 
     fn update_dns(&mut self, name: &Arc<str>) -> bool {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bowline_mesh::{
-    Code, GatewayProtocol, HostPattern, Hostname, Problem,
+    Code, GatewayProtocol, HostPattern, Hostname, ObjectKey, Problem, RouteDelivery,
     view::{GatewayView, ListenerView, RouteView, StreamRouteView},
 };
 use bowline_proto::envoy::config::{
@@ -20,7 +20,7 @@ use crate::{
     Translated,
     cluster::{self, Caller},
     endpoints,
-    http::{Downstream, Routes, connection_manager},
+    http::{Downstream, Routes, connection_manager, hosts_by_themselves},
     listener::{
         self, Place, Silence, Socket, any_chain, inspect, server_name_chain, tls_inspector,
     },
@@ -52,15 +52,10 @@ pub fn gateway(view: &GatewayView) -> Translated<Layer> {
             listener::listener(place, port, Socket::Bound, TrafficDirection::Outbound);
         match first.listener.protocol {
             GatewayProtocol::Http => {
-                let routes = http(port, &listeners, &mut problems);
-                let origins = http_origins(view, &listeners);
-                layer.upsert(
-                    ResourceType::ROUTE,
-                    Resource::encode(routes.name.as_str(), &routes, origins),
-                );
+                add_routes(view, port, &listeners, &mut layer, &mut problems);
                 let prefix = format!("gateway_{}", envoy_listener.name);
-                let filter =
-                    connection_manager(&prefix, Downstream::Anybody, Routes::Named(routes.name));
+                let routes = Routes::Named(name::gateway_routes(port));
+                let filter = connection_manager(&prefix, Downstream::Anybody, routes);
                 envoy_listener.filter_chains.push(any_chain("http", filter));
             }
             GatewayProtocol::TlsPassthrough => {
@@ -165,21 +160,52 @@ fn without_conflicts<'a>(
     kept
 }
 
-fn http_origins(view: &GatewayView, listeners: &[&ListenerView]) -> Vec<Origin> {
-    let routes: BTreeSet<_> = listeners
-        .iter()
-        .flat_map(|listener| listener.http_routes.iter().map(|route| &route.key))
-        .collect();
-    view.key
-        .iter()
-        .chain(routes)
-        .map(|key| key.to_string().into())
-        .collect()
-}
-
 /// All HTTP listeners of a port share one route configuration: a request goes to the listener that names its host best, and there to
 /// the route that does (Gateway API, "Listener isolation" and HTTPRouteSpec.hostnames).
-fn http(port: u16, listeners: &[&ListenerView], problems: &mut Vec<Problem>) -> RouteConfiguration {
+fn add_routes(
+    view: &GatewayView,
+    port: u16,
+    listeners: &[&ListenerView],
+    layer: &mut Layer,
+    problems: &mut Vec<Problem>,
+) {
+    let name = name::gateway_routes(port);
+    let mut routes = RouteConfiguration {
+        name: name.clone(),
+        ignore_port_in_host_matching: true,
+        validate_clusters: route::VALIDATE_CLUSTERS,
+        ..RouteConfiguration::default()
+    };
+    let mut origins: BTreeSet<&ObjectKey> = view.key.iter().collect();
+    for (host, attached) in hosts(port, listeners, problems) {
+        match view.route_delivery {
+            RouteDelivery::Whole => {
+                origins.extend(attached);
+                routes.virtual_hosts.push(host);
+            }
+            RouteDelivery::ByHost => {
+                let origins = written(view.key.iter().chain(attached));
+                let host = Resource::encode(host.name.as_str(), &host, origins);
+                layer.upsert(ResourceType::VIRTUAL_HOST, host);
+                routes.vhds = Some(hosts_by_themselves());
+            }
+        }
+    }
+    let routes = Resource::encode(name, &routes, written(origins));
+    layer.upsert(ResourceType::ROUTE, routes);
+}
+
+fn written<'a>(keys: impl IntoIterator<Item = &'a ObjectKey>) -> Vec<Origin> {
+    let keys = keys.into_iter();
+    keys.map(|key| key.to_string().into()).collect()
+}
+
+/// The virtual hosts of a port, each with the routes that it is made from.
+fn hosts<'a>(
+    port: u16,
+    listeners: &[&'a ListenerView],
+    problems: &mut Vec<Problem>,
+) -> Vec<(VirtualHost, BTreeSet<&'a ObjectKey>)> {
     let mut hosts: BTreeSet<&HostPattern> = BTreeSet::new();
     for listener in listeners {
         // Also without routes: its hosts are then answered with 404, not by a listener that is for more hosts.
@@ -191,7 +217,7 @@ fn http(port: u16, listeners: &[&ListenerView], problems: &mut Vec<Problem>) -> 
                 .flat_map(|route| &route.hostnames),
         );
     }
-    let virtual_host = |host: &HostPattern| {
+    let mut virtual_host = |host: &HostPattern| {
         let listener = listeners
             .iter()
             .filter(|listener| contains(&listener.listener.hostname, host))
@@ -208,6 +234,7 @@ fn http(port: u16, listeners: &[&ListenerView], problems: &mut Vec<Problem>) -> 
             .map(|(specificity, _)| *specificity)
             .collect();
         ranks.dedup();
+        let attached = candidates.iter().map(|(_, view)| &view.key).collect();
         let candidates = candidates.into_iter().map(|(specificity, view)| Candidate {
             view,
             host_rank: ranks
@@ -215,21 +242,16 @@ fn http(port: u16, listeners: &[&ListenerView], problems: &mut Vec<Problem>) -> 
                 .position(|rank| *rank == specificity)
                 .unwrap_or_default(),
         });
-        Some(VirtualHost {
-            name: format!("{}:{port}", host),
+        let virtual_host = VirtualHost {
+            name: name::virtual_host(&name::gateway_routes(port), &host.to_string()),
             domains: vec![host.to_string()],
             routes: route::routes(candidates, Parent::Gateway { port }, problems),
             retry_policy: Some(retry::outbound(None)),
             ..VirtualHost::default()
-        })
+        };
+        Some((virtual_host, attached))
     };
-    RouteConfiguration {
-        name: name::gateway_routes(port),
-        virtual_hosts: hosts.into_iter().filter_map(virtual_host).collect(),
-        ignore_port_in_host_matching: true,
-        validate_clusters: route::VALIDATE_CLUSTERS,
-        ..RouteConfiguration::default()
-    }
+    hosts.into_iter().filter_map(&mut virtual_host).collect()
 }
 
 /// Whether all hosts of a pattern are among those of a wider one.

@@ -11,7 +11,7 @@ use bowline_proto::{
                 Http2ProtocolOptions, config_source,
             },
             listener::v3::{Filter, filter},
-            route::v3::RouteConfiguration,
+            route::v3::{RouteConfiguration, Vhds},
         },
         extensions::filters::{
             http::router::v3::Router,
@@ -50,6 +50,17 @@ pub(crate) fn ads() -> ConfigSource {
             AggregatedConfigSource {},
         )),
         ..ConfigSource::default()
+    }
+}
+
+/// The virtual hosts of a route configuration come by themselves, behind it on the same stream.
+///
+/// Envoy is given all of them, as it is without this. Its filter that fetches a host when the first request for it comes would save
+/// memory where proxies call few of many services, but holds up that request, answers it with 404 when the control plane is away,
+/// and changes what a request for an unknown host costs: that is to be asked for, and not how routes come.
+pub(crate) fn hosts_by_themselves() -> Vhds {
+    Vhds {
+        config_source: Some(ads()),
     }
 }
 

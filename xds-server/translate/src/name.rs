@@ -41,6 +41,12 @@ pub fn listener(address: IpAddr, port: u16) -> String {
     }
 }
 
+/// A virtual host of a shared route configuration. Everything before the last `/` is the name of the latter: by it Envoy tells which
+/// one a virtual host that comes by itself belongs to.
+pub fn virtual_host(routes: &str, host: &str) -> String {
+    format!("{routes}/{host}")
+}
+
 /// The route configuration of one sniffed port of a service: `cart.shop.svc.cluster.local:80`.
 pub fn sniffed_routes(hostname: &Hostname, port: u16) -> String {
     format!("{hostname}:{port}")

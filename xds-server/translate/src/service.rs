@@ -5,7 +5,10 @@ mod transparent;
 
 use std::{net::IpAddr, sync::Arc};
 
-use bowline_mesh::{Capture, Hostname, ObjectKey, Problem, view::ServiceView};
+use bowline_mesh::{
+    Capture, Hostname, ObjectKey, Problem,
+    view::{RouteView, ServiceView},
+};
 use bowline_proto::{
     Message,
     envoy::config::{
@@ -60,16 +63,45 @@ pub(crate) enum SharedRoutes {
     Port(u16),
 }
 
+impl SharedRoutes {
+    /// The name of the route configuration.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Explicit => name::EXPLICIT_ROUTES.to_owned(),
+            Self::Port(port) => port.to_string(),
+        }
+    }
+
+    /// The name of the virtual host for a port of a service.
+    pub(crate) fn host_name(self, hostname: &Hostname, port: u16) -> String {
+        let host = match self {
+            Self::Explicit => name::sniffed_routes(hostname, port),
+            Self::Port(_) => hostname.to_string(),
+        };
+        name::virtual_host(&self.name(), &host)
+    }
+}
+
 /// A virtual host of one port of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VirtualHostPart {
     pub(crate) routes: SharedRoutes,
     pub(crate) port: u16,
     pub(crate) domains: Vec<(Arc<str>, Rank)>,
+    pub(crate) origins: Arc<[Origin]>,
     /// The message without its domains.
-    rest: Bytes,
-    /// As a field of the route configuration, with all its domains.
-    pub(crate) entry: Bytes,
+    pub(crate) rest: Bytes,
+    /// With all its domains.
+    pub(crate) whole: EncodedHost,
+}
+
+/// A virtual host, encoded for both ways in which it may come to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EncodedHost {
+    /// As a field of the route configuration.
+    pub(crate) field: Bytes,
+    /// What is in the field: the message.
+    pub(crate) message: Bytes,
     pub(crate) version: Version,
 }
 
@@ -175,6 +207,12 @@ fn bytes_chain(view: &ServiceView, port: u16) -> FilterChain {
     )
 }
 
+/// The routes that are attached to one port of a service.
+fn attached(view: &ServiceView, port: u16) -> impl Iterator<Item = &RouteView> {
+    let routes = view.routes.iter();
+    routes.filter(move |route| route.port.is_none_or(|only| only == port))
+}
+
 /// The routes of one port: those attached to the service, or everything to its endpoints where none is. A request that no attached
 /// route matches is answered with 404 (Gateway API for mesh, GEP-1324).
 pub(crate) fn http_routes(
@@ -182,10 +220,7 @@ pub(crate) fn http_routes(
     port: u16,
     problems: &mut Vec<Problem>,
 ) -> Vec<Route> {
-    let attached: Vec<_> = view
-        .routes
-        .iter()
-        .filter(|route| route.port.is_none_or(|only| only == port))
+    let attached: Vec<_> = attached(view, port)
         .map(|view| Candidate { view, host_rank: 0 })
         .collect();
     match attached.is_empty() {
@@ -206,37 +241,47 @@ fn virtual_host(
     routes: Vec<Route>,
 ) -> VirtualHostPart {
     let rest = VirtualHost {
-        name: name::sniffed_routes(&view.service.hostname, port),
+        name: routes_of.host_name(&view.service.hostname, port),
         routes,
         retry_policy: Some(retry::outbound(None)),
         ..VirtualHost::default()
     };
-    let mut part = VirtualHostPart {
+    let rest = rest.encode_to_vec();
+    let whole = encoded(domains.iter().map(|(domain, _)| &**domain), &rest);
+    let attached = attached(view, port).map(|route| Origin::from(route.key.to_string()));
+    VirtualHostPart {
         routes: routes_of,
         port,
         domains,
-        rest: rest.encode_to_vec().into(),
-        entry: Bytes::new(),
-        version: Version::EMPTY,
-    };
-    (part.entry, part.version) = part.entry_with(part.domains.iter().map(|(domain, _)| &**domain));
-    // It ends the entry: the same memory serves for both.
-    part.rest = part.entry.slice(part.entry.len() - part.rest.len()..);
-    part
+        origins: endpoints::origins(&view.service)
+            .iter()
+            .cloned()
+            .chain(attached)
+            .collect(),
+        // It ends the message: the same memory serves for both.
+        rest: whole.message.slice(whole.message.len() - rest.len()..),
+        whole,
+    }
+}
+
+/// The message of a virtual host with these domains.
+fn encoded<'a>(domains: impl Iterator<Item = &'a str>, rest: &[u8]) -> EncodedHost {
+    let domains = VirtualHost {
+        domains: domains.map(str::to_owned).collect(),
+        ..VirtualHost::default()
+    }
+    .encode_to_vec();
+    let field = field(2, &[&domains, rest]);
+    EncodedHost {
+        message: field.slice(field.len() - domains.len() - rest.len()..),
+        version: Version::of([&field[..]]),
+        field,
+    }
 }
 
 impl VirtualHostPart {
-    /// The field of the route configuration, with only some of the domains.
-    pub(crate) fn entry_with<'a>(
-        &'a self,
-        domains: impl Iterator<Item = &'a str>,
-    ) -> (Bytes, Version) {
-        let domains = VirtualHost {
-            domains: domains.map(str::to_owned).collect(),
-            ..VirtualHost::default()
-        };
-        let entry = field(2, &[&domains.encode_to_vec(), &self.rest]);
-        let version = Version::of([&entry[..]]);
-        (entry, version)
+    /// It with only some of the domains.
+    pub(crate) fn with<'a>(&'a self, domains: impl Iterator<Item = &'a str>) -> EncodedHost {
+        encoded(domains, &self.rest)
     }
 }

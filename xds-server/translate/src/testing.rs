@@ -6,8 +6,8 @@ use bowline_mesh::{
     Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
     IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object, OutboundMode, PathMatch,
-    Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteParent, Service,
-    ServicePort, Source, Spec, Timeouts, TrafficSettings,
+    Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteDelivery,
+    RouteParent, Service, ServicePort, Source, Spec, Timeouts, TrafficSettings,
     view::{EndpointsKey, OutboundKey, ServiceView},
 };
 use bowline_proto::{Any, Name, print::to_json};
@@ -177,6 +177,7 @@ pub(crate) fn outbound_key(capture: Capture) -> OutboundKey {
         families: IpFamilies::V4,
         taken_ports: Vec::new(),
         host_lookup: HostLookup::Available,
+        route_delivery: RouteDelivery::Whole,
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_ads::{
     DiscoveryService, Event, Fleet, Opened, Peer, ProxyDescription, Refusal, Settings, Source,
+    StreamKind,
 };
 use bowline_harness::{
     Connections, Envoy, HttpBackend, Load, PATIENCE, Relay, Request, eventually, free_port,
@@ -31,7 +32,7 @@ struct ControlPlane {
 struct Everybody(Arc<Mutex<Publisher>>);
 
 impl Source for Everybody {
-    async fn open(&self, node: &Node, _peer: &Peer) -> Result<Opened, Refusal> {
+    async fn open(&self, node: &Node, _peer: &Peer, _: StreamKind) -> Result<Opened, Refusal> {
         let (assignment, snapshots) = self.0.lock().subscribe(vec![layer_name()]);
         Ok(Opened {
             proxy: ProxyDescription {

@@ -92,7 +92,6 @@ impl Track {
         let is_plain = holds_nothing
             && !self.has_rare()
             && self.lingering.is_empty()
-            && !resource_type.has_namespaces()
             && !snapshot.has_aliases(resource_type);
         if !is_plain {
             return None;

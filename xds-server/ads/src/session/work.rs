@@ -84,7 +84,8 @@ impl Context<'_> {
         };
         let parent = match resource_type.spec().parent {
             Some(Parent::SameName(_)) => resource_type.parent(),
-            Some(Parent::Namespace(_)) | None => None,
+            Some(Parent::Namespace(_)) => return self.versioned_within(resource_type, resources),
+            None => None,
         };
         let Some(parent) = parent.filter(|_| resources.len() >= MANY) else {
             return resources.iter().map(one_by_one).collect();
@@ -99,6 +100,34 @@ impl Context<'_> {
                     (resource.clone(), version)
                 }
                 None => one_by_one(resource),
+            })
+            .collect()
+    }
+
+    /// The same for resources of namespaces. In order of names those of one follow each other, so it is looked for once.
+    fn versioned_within(
+        &self,
+        resource_type: ResourceType,
+        resources: &[Resource],
+    ) -> Vec<(Resource, Version)> {
+        let mut last: Option<(&str, Option<Version>)> = None;
+        let versioned = |resource: &'_ Resource, parent: Option<Version>| {
+            let own = resource.version();
+            let version = parent.map_or(own, |parent| own.combined_with(parent));
+            (resource.clone(), version)
+        };
+        resources
+            .iter()
+            .map(|resource| {
+                let Some((parent, name)) = resource_type.parent_of(resource.name()) else {
+                    return versioned(resource, None);
+                };
+                let version = match last {
+                    Some((known, version)) if known == name => version,
+                    Some(_) | None => self.parents.get(parent, name).map(Resource::version),
+                };
+                last = Some((name, version));
+                versioned(resource, version)
             })
             .collect()
     }

@@ -8,6 +8,7 @@ use std::{
 
 use bowline_ads::{
     DiscoveryService, Fleet, Opened, Peer, ProxyDescription, Refusal, Retiring, Settings, Source,
+    StreamKind,
 };
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_proto::{any, envoy::config::core::v3::Node};
@@ -42,7 +43,7 @@ struct OneLayer {
 }
 
 impl Source for OneLayer {
-    async fn open(&self, node: &Node, peer: &Peer) -> Result<Opened, Refusal> {
+    async fn open(&self, node: &Node, peer: &Peer, _: StreamKind) -> Result<Opened, Refusal> {
         match &*node.id {
             "thief" => return Err(Refusal::PermissionDenied("not yours".to_owned())),
             "early" => return Err(Refusal::Unavailable("not ready".to_owned())),

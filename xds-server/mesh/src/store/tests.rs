@@ -460,6 +460,7 @@ fn a_local_port_that_the_workload_itself_has_is_in_its_key_and_in_no_other() {
             network: None,
             locality: None,
             host_lookup: crate::HostLookup::Available,
+            route_delivery: crate::RouteDelivery::Whole,
             identity: bowline_identity::PeerIdentity::Claimed(bowline_identity::Claimed {
                 spiffe_id: None,
             }),
@@ -749,6 +750,7 @@ fn key(registry: Option<&str>, namespace: &str) -> OutboundKey {
         families: IpFamilies::V4,
         taken_ports: Vec::new(),
         host_lookup: crate::HostLookup::Available,
+        route_delivery: crate::RouteDelivery::Whole,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{OutboundKey, RouteView, ServiceView, service::precedence};
 use crate::{
     AttachedRoute, Gateway, GatewayListener, GatewayName, HostPattern, Hostname, IpFamilies, Mesh,
-    MeshSettings, ObjectKey, Role, RouteParent, RouteTraffic, StreamRoute,
+    MeshSettings, ObjectKey, Role, RouteDelivery, RouteParent, RouteTraffic, StreamRoute,
 };
 
 /// What one gateway proxy sees.
@@ -19,6 +19,8 @@ pub struct GatewayView {
     pub key: Option<ObjectKey>,
     /// Which address families it can listen on.
     pub families: IpFamilies,
+    /// How its routes come to it.
+    pub route_delivery: RouteDelivery,
     /// Its listeners with the routes attached to each.
     pub listeners: Vec<ListenerView>,
     /// The services that its routes send to.
@@ -82,6 +84,7 @@ impl GatewayView {
             name: name.clone(),
             key: object,
             families: key.families,
+            route_delivery: key.route_delivery,
             listeners,
             backends,
         })

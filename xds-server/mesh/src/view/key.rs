@@ -6,7 +6,7 @@ use bowline_identity::SpiffeId;
 
 use crate::{
     Balancer, Capture, HostLookup, IpFamilies, Locality, Mesh, Namespace, Network, Proxy,
-    RegistryId, Role, Workload, WorkloadPort,
+    RegistryId, Role, RouteDelivery, Workload, WorkloadPort,
 };
 
 /// What may influence one layer of a proxy's configuration.
@@ -38,6 +38,8 @@ pub struct OutboundKey {
     pub taken_ports: Vec<u16>,
     /// Whether it can forward requests to hosts that only their name tells. Explicit listeners only; nobody else needs it.
     pub host_lookup: HostLookup,
+    /// How its routes come to it.
+    pub route_delivery: RouteDelivery,
 }
 
 /// What influences which endpoints a proxy uses, and in which order.
@@ -102,6 +104,11 @@ impl ViewKey {
                 families,
                 taken_ports: taken_ports(proxy, workload.map(|(_, workload)| &**workload), mesh),
                 host_lookup: needed_host_lookup(proxy),
+                route_delivery: match proxy.role {
+                    Role::Sidecar(_) | Role::Gateway(_) => proxy.route_delivery,
+                    // Its tables have one host each.
+                    Role::Grpc => RouteDelivery::Whole,
+                },
             }),
             Self::Endpoints(EndpointsKey {
                 network,
@@ -164,6 +171,7 @@ impl fmt::Display for ViewKey {
                 families,
                 taken_ports,
                 host_lookup,
+                route_delivery,
             }) => {
                 write!(f, "outbound/{role}/{namespace}/{families:?}")?;
                 registry
@@ -173,8 +181,12 @@ impl fmt::Display for ViewKey {
                     .iter()
                     .try_for_each(|port| write!(f, "/without port {port}"))?;
                 match host_lookup {
-                    HostLookup::Available => Ok(()),
-                    HostLookup::Unavailable => f.write_str("/without host lookup"),
+                    HostLookup::Available => {}
+                    HostLookup::Unavailable => f.write_str("/without host lookup")?,
+                }
+                match route_delivery {
+                    RouteDelivery::Whole => Ok(()),
+                    RouteDelivery::ByHost => f.write_str("/routes by host"),
                 }
             }
             Self::Endpoints(EndpointsKey {

@@ -130,6 +130,7 @@ fn the_server_reads_what_the_bootstrap_says() {
         network: Some("vpc-1".parse().unwrap()),
         locality: Some("eu/eu-1/r7".parse().unwrap()),
         host_lookup: HostLookup::Available,
+        route_delivery: bowline_mesh::RouteDelivery::Whole,
         identity: PeerIdentity::Claimed(claimed),
     };
     assert_eq!(sidecar, expected);

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use bowline_mesh::{Capture, HostLookup, Hostname, OutboundMode, Problem};
+use bowline_mesh::{Capture, HostLookup, Hostname, OutboundMode, Problem, RouteDelivery};
 use bowline_proto::{
     Message,
     envoy::config::{
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{OutboundAssembly, Subject, whole_listener};
 use crate::{
     dns,
-    http::{Downstream, Routes, connection_manager, forward_proxy},
+    http::{Downstream, Routes, connection_manager, forward_proxy, hosts_by_themselves},
     listener::{
         self, Place, Silence, Socket, any_chain, http_chain, http_inspector, inspect,
         server_name_chain, tls_inspector,
@@ -31,7 +31,6 @@ use crate::{
     virtual_outbound::{
         black_hole_cluster, passthrough_cluster, unknown_destination, virtual_outbound,
     },
-    wire::field,
 };
 
 /// What an application reads where unknown destinations are refused.
@@ -92,11 +91,12 @@ impl OutboundAssembly {
         self.layer.upsert(ResourceType::LISTENER, resource);
     }
 
-    /// Puts a route configuration together again from its virtual hosts.
+    /// Puts a route configuration together again: from its virtual hosts, or without any where they come by themselves.
     pub(super) fn update_routes(&mut self, routes: SharedRoutes) {
-        let (name, is_wanted, unknown) = match routes {
+        let name = routes.name();
+        let unknown_name = name::virtual_host(&name, "*");
+        let (is_wanted, unknown) = match routes {
             SharedRoutes::Explicit => (
-                name::EXPLICIT_ROUTES.to_owned(),
                 true,
                 unknown_host::routes(self.unknown_host(), self.settings.explicit_http_port),
             ),
@@ -108,16 +108,22 @@ impl OutboundAssembly {
                     }
                     OutboundMode::Refuse => route::direct_response(502, REFUSED),
                 };
-                let unknown = route::catch_all("unknown", action);
-                (port.to_string(), is_wanted, vec![unknown])
+                (is_wanted, vec![route::catch_all("unknown", action)])
             }
         };
         if !is_wanted {
             self.layer.remove(ResourceType::ROUTE, &name);
-            self.routes.remove(&routes);
+            self.layer.remove(ResourceType::VIRTUAL_HOST, &unknown_name);
+            self.tables.remove(&routes);
             return;
         }
-        let head = RouteConfiguration {
+        let unknown = VirtualHost {
+            name: unknown_name,
+            domains: vec!["*".to_owned()],
+            routes: unknown,
+            ..VirtualHost::default()
+        };
+        let mut configuration = RouteConfiguration {
             name: name.clone(),
             // Captured requests come with or without a port in their Host; the listener already is that port's. An explicit listener
             // is that of all ports, and the Host says which.
@@ -125,22 +131,24 @@ impl OutboundAssembly {
             validate_clusters: route::VALIDATE_CLUSTERS,
             ..RouteConfiguration::default()
         };
-        let unknown = VirtualHost {
-            name: "unknown".to_owned(),
-            domains: vec!["*".to_owned()],
-            routes: unknown,
-            ..VirtualHost::default()
+        let resource = match self.key.route_delivery {
+            RouteDelivery::Whole => {
+                configuration.virtual_hosts.push(unknown);
+                let head = Bytes::from(configuration.encode_to_vec());
+                let hosts = self.tables.entry(routes).or_default().clone();
+                let version = Version::of([&head[..], &hosts.digest().to_bytes()]);
+                Resource::new(name, Body::Parts(head, hosts), version, [])
+            }
+            RouteDelivery::ByHost => {
+                // All of them, also the one for unknown hosts: what is left never changes, so no host is sent again because of another,
+                // and there always is one, for which Envoy waits before it listens. A table that asks for hosts only while it has some
+                // would get those back that it had before: Envoy does not forget them.
+                let host = Resource::encode(unknown.name.as_str(), &unknown, []);
+                self.layer.upsert(ResourceType::VIRTUAL_HOST, host);
+                configuration.vhds = Some(hosts_by_themselves());
+                Resource::encode(name, &configuration, [])
+            }
         };
-        let head = Bytes::from(
-            [
-                head.encode_to_vec(),
-                field(2, &[&unknown.encode_to_vec()]).to_vec(),
-            ]
-            .concat(),
-        );
-        let hosts = self.routes.entry(routes).or_default().clone();
-        let version = Version::of([&head[..], &hosts.digest().to_bytes()]);
-        let resource = Resource::new(name, Body::Parts(head, hosts), version, []);
         self.layer.upsert(ResourceType::ROUTE, resource);
     }
 

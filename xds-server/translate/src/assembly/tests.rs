@@ -1,4 +1,4 @@
-use bowline_mesh::{Code, HostLookup, Protocol, Service, Spec};
+use bowline_mesh::{Code, HostLookup, Protocol, RouteParent, Service, Spec};
 use bowline_snapshot::ResourceType;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn explicit_http_is_routed_by_host_and_port() {
     assert_eq!(names(&layer, ResourceType::LISTENER), ["127.0.0.1_15080"]);
     assert_eq!(names(&layer, ResourceType::ROUTE), ["http"]);
     assert_eq!(
-        domains(&layer, "http", "cart.shop.svc.cluster.local:80"),
+        domains(&layer, "http", "http/cart.shop.svc.cluster.local:80"),
         json!([
             "cart.shop.svc.cluster.local",
             "cart.shop.svc.cluster.local:80",
@@ -50,12 +50,12 @@ fn explicit_http_is_routed_by_host_and_port() {
             "cart:80"
         ])
     );
-    let named_with_port = domains(&layer, "http", "cart.shop.svc.cluster.local:9000");
+    let named_with_port = domains(&layer, "http", "http/cart.shop.svc.cluster.local:9000");
     assert_eq!(named_with_port[0], "cart.shop.svc.cluster.local:9000");
     assert_eq!(named_with_port.as_array().unwrap().len(), 4);
     // The only HTTP port needs no number.
     assert_eq!(
-        domains(&layer, "http", "web.shop.svc.cluster.local:8080")[0],
+        domains(&layer, "http", "http/web.shop.svc.cluster.local:8080")[0],
         "web.shop.svc.cluster.local"
     );
 }
@@ -77,13 +77,13 @@ fn a_name_that_two_services_claim_is_in_the_routes_once() {
     let mut assembly = assembly(&mesh, TRANSPARENT);
     let translated = assembly.layer();
     let layer = translated.value;
-    let of_cart = domains(&layer, "80", "cart.shop.svc.cluster.local:80");
+    let of_cart = domains(&layer, "80", "80/cart.shop.svc.cluster.local");
     assert!(
         !of_cart.as_array().unwrap().contains(&json!("cart.shop")),
         "{of_cart}"
     );
     assert!(
-        domains(&layer, "80", "cart.shop:80")
+        domains(&layer, "80", "80/cart.shop")
             .as_array()
             .unwrap()
             .contains(&json!("cart.shop"))
@@ -101,7 +101,7 @@ fn a_name_that_two_services_claim_is_in_the_routes_once() {
     let translated = assembly.layer();
     assert_eq!(translated.problems, []);
     assert!(
-        domains(&translated.value, "80", "cart.shop.svc.cluster.local:80")
+        domains(&translated.value, "80", "80/cart.shop.svc.cluster.local")
             .as_array()
             .unwrap()
             .contains(&json!("cart.shop"))
@@ -249,7 +249,7 @@ fn http_and_tcp_share_a_captured_port() {
         ]
     );
     assert_eq!(
-        domains(&translated.value, "80", "web.shop.svc.cluster.local:80"),
+        domains(&translated.value, "80", "80/web.shop.svc.cluster.local"),
         json!([
             "web.shop.svc.cluster.local",
             "web.shop.svc",
@@ -343,7 +343,7 @@ fn what_a_registry_says_twice_or_oddly_is_there_once() {
     ]);
     let layer = assembly(&mesh, TRANSPARENT).layer().value;
     assert_eq!(
-        domains(&layer, "80", "web.shop.svc.cluster.local:80"),
+        domains(&layer, "80", "80/web.shop.svc.cluster.local"),
         json!(["web.shop.svc.cluster.local", "10.0.0.8"])
     );
     let key = outbound_key(EXPLICIT);
@@ -436,4 +436,118 @@ fn a_local_listener_on_the_port_of_envoys_admin_interface_is_warned_of() {
     // Nobody listens there for these.
     assert!(codes("web", EXPLICIT).is_empty());
     assert!(codes("db", TRANSPARENT).is_empty());
+}
+
+fn by_host(capture: Capture) -> OutboundKey {
+    OutboundKey {
+        route_delivery: RouteDelivery::ByHost,
+        ..outbound_key(capture)
+    }
+}
+
+#[test]
+fn a_host_that_comes_by_itself_changes_nothing_else() {
+    let one = mesh(vec![service_object("cart", &[(80, Protocol::Http)])]);
+    let both = mesh(vec![
+        service_object("cart", &[(80, Protocol::Http)]),
+        service_object("web", &[(80, Protocol::Http)]),
+    ]);
+    for (capture, routes, host) in [
+        (EXPLICIT, "http", "http/web.shop.svc.cluster.local:80"),
+        (TRANSPARENT, "80", "80/web.shop.svc.cluster.local"),
+    ] {
+        let mut assembly = assembly(&one, capture).for_key(one.settings(), &by_host(capture));
+        let before = assembly.layer().value;
+        let web = hostname("web");
+        assembly.set(&web, Some(parts(&both, capture, &web)));
+        let after = assembly.layer().value;
+        let changed = |of: ResourceType| -> Vec<_> {
+            let changes = after.of_type(of).changes_since(before.of_type(of));
+            changes
+                .map(|change| change.resource().name().to_string())
+                .collect()
+        };
+        assert_eq!(changed(ResourceType::ROUTE), [""; 0], "{capture:?}");
+        assert_eq!(changed(ResourceType::VIRTUAL_HOST), [host]);
+        assert_eq!(
+            changed(ResourceType::CLUSTER),
+            ["outbound|80||web.shop.svc.cluster.local"]
+        );
+
+        let configuration = found(&after, ResourceType::ROUTE, routes);
+        assert!(
+            configuration["vhds"]["config_source"]["ads"].is_object(),
+            "{configuration}"
+        );
+        assert!(configuration["virtual_hosts"].is_null(), "{configuration}");
+        // Envoy takes a virtual host away by the name of its resource.
+        assert_eq!(
+            found(&after, ResourceType::VIRTUAL_HOST, host)["name"],
+            host
+        );
+    }
+}
+
+#[test]
+fn a_table_without_services_has_a_host_to_wait_for() {
+    let mesh = mesh(vec![service_object("cart", &[(80, Protocol::Http)])]);
+    let cart = hostname("cart");
+    let mut explicit = OutboundAssembly::new(mesh.settings(), &by_host(EXPLICIT));
+    let empty = explicit.layer().value;
+    assert_eq!(names(&empty, ResourceType::VIRTUAL_HOST), ["http/*"]);
+    explicit.set(&cart, Some(parts(&mesh, EXPLICIT, &cart)));
+    explicit.layer();
+    explicit.set(&cart, None);
+    let again = explicit.layer().value;
+    let versions = |layer: &Layer| ResourceType::ALL.map(|of| layer.of_type(of).digest());
+    assert_eq!(versions(&empty), versions(&again));
+
+    let mut transparent = OutboundAssembly::new(mesh.settings(), &by_host(TRANSPARENT));
+    let hosts = |assembly: &mut OutboundAssembly| {
+        let layer = assembly.layer().value;
+        [ResourceType::ROUTE, ResourceType::VIRTUAL_HOST].map(|of| layer.of_type(of).len())
+    };
+    assert_eq!(hosts(&mut transparent), [0, 0]);
+    transparent.set(&cart, Some(parts(&mesh, TRANSPARENT, &cart)));
+    assert_eq!(hosts(&mut transparent), [1, 2]);
+    transparent.set(&cart, None);
+    assert_eq!(hosts(&mut transparent), [0, 0]);
+}
+
+#[test]
+fn services_are_encoded_once_for_both_ways_in_which_routes_come() {
+    let mesh = mesh(vec![service_object("cart", &[(80, Protocol::Http)])]);
+    let whole = assembly(&mesh, EXPLICIT);
+    let by_host = whole.for_key(mesh.settings(), &by_host(EXPLICIT));
+    let cart = hostname("cart");
+    let [one, other] = [&whole, &by_host].map(|assembly| &assembly.services[&cart]);
+    assert!(Arc::ptr_eq(one, other));
+    let host = &one.virtual_hosts[0];
+    let [field, message, rest] =
+        [&host.whole.field, &host.whole.message, &host.rest].map(|bytes| bytes.as_ptr_range().end);
+    assert!(field == message && message == rest);
+}
+
+#[test]
+fn a_virtual_host_names_the_routes_that_it_is_made_from() {
+    let parent = RouteParent::Service {
+        hostname: hostname("cart"),
+        port: None,
+    };
+    let rules = vec![rule(vec![below("/")], forward(vec![backend("cart", 1)]))];
+    let route = http_route(vec![parent], rules);
+    let mesh = mesh(vec![
+        service_object("cart", &[(80, Protocol::Http)]),
+        object("split", Spec::HttpRoute(Arc::new(route))),
+    ]);
+    let mut assembly = assembly(&mesh, EXPLICIT).for_key(mesh.settings(), &by_host(EXPLICIT));
+    let layer = assembly.layer().value;
+    let name = "http/cart.shop.svc.cluster.local:80";
+    let host = layer.get(ResourceType::VIRTUAL_HOST, name).unwrap();
+    let origins: Vec<_> = host.origins().iter().map(|key| &**key).collect();
+    assert_eq!(origins.len(), 2);
+    assert!(
+        origins[0].contains("cart") && origins[1].contains("split"),
+        "{origins:?}"
+    );
 }

@@ -71,9 +71,14 @@ fn cart() -> Object {
 }
 
 fn translated(objects: Vec<Object>) -> Translated<Layer> {
+    delivered(objects, RouteDelivery::Whole)
+}
+
+fn delivered(objects: Vec<Object>, route_delivery: RouteDelivery) -> Translated<Layer> {
     let mesh = mesh(objects);
     let key = OutboundKey {
         role: Role::Gateway(name()),
+        route_delivery,
         ..outbound_key(bowline_mesh::Capture::Explicit)
     };
     gateway(&GatewayView::new(&mesh, &key).unwrap())
@@ -262,4 +267,35 @@ fn a_listener_is_on_all_addresses_of_its_families() {
     assert_eq!(listener(IpFamilies::V4), ("0.0.0.0_80".to_owned(), 0));
     assert_eq!(listener(IpFamilies::V6), ("[::]_80".to_owned(), 0));
     assert_eq!(listener(IpFamilies::Dual), ("0.0.0.0_80".to_owned(), 1));
+}
+
+#[test]
+fn hosts_of_a_gateway_come_by_themselves_where_the_key_says_so() {
+    let objects = || {
+        vec![
+            cart(),
+            edge(&[("web", 8080, GatewayProtocol::Http, "*")]),
+            route("cart", None, &["a.example", "b.example"], "/"),
+        ]
+    };
+    let layer = delivered(objects(), RouteDelivery::ByHost).value;
+    let hosts = ["http.8080/*", "http.8080/a.example", "http.8080/b.example"];
+    assert_eq!(names(&layer, ResourceType::VIRTUAL_HOST), hosts);
+    let configuration = found(&layer, ResourceType::ROUTE, "http.8080");
+    assert!(configuration["vhds"].is_object() && configuration["virtual_hosts"].is_null());
+
+    let whole = delivered(objects(), RouteDelivery::Whole).value;
+    let inline = &found(&whole, ResourceType::ROUTE, "http.8080")["virtual_hosts"];
+    for inline in inline.as_array().unwrap() {
+        let name = inline["name"].as_str().unwrap();
+        let mut by_itself = found(&layer, ResourceType::VIRTUAL_HOST, name);
+        by_itself.as_object_mut().unwrap().remove("@type");
+        assert_eq!(by_itself, *inline);
+    }
+    // The one that no route is about is the gateway's.
+    let origins = |host: &str| {
+        let host = layer.get(ResourceType::VIRTUAL_HOST, host).unwrap();
+        host.origins().len()
+    };
+    assert_eq!(hosts.map(origins), [1, 2, 2]);
 }

@@ -1,6 +1,6 @@
 use bowline_mesh::{
     Capture, HeaderChanges, HostLookup, IpFamilies, Mesh, Object, PathMatch, Protocol, Role,
-    RouteParent, Spec, Timeouts, view::OutboundKey,
+    RouteDelivery, RouteParent, Spec, Timeouts, view::OutboundKey,
 };
 use bowline_snapshot::{Layer, ResourceType};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ fn key(namespace: &str) -> OutboundKey {
         families: IpFamilies::V4,
         taken_ports: Vec::new(),
         host_lookup: HostLookup::Available,
+        route_delivery: RouteDelivery::Whole,
     }
 }
 

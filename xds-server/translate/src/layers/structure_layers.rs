@@ -147,11 +147,18 @@ impl StructureLayers {
     /// Builds the layer of a new kind of sidecar: from one of the same kind in another namespace if there is one, so that only the
     /// services that both see differently are looked at.
     fn add_sidecar(&mut self, mesh: &Mesh, key: &OutboundKey, capture: Capture) -> Layer {
-        let like = self.sidecars.iter().find(|(other, _)| {
+        let is_like = |other: &OutboundKey| {
             other.role == key.role
                 && other.families == key.families
                 && other.host_lookup == key.host_lookup
-        });
+        };
+        // Whoever gets routes in another way sees the same services all the same.
+        let is_closest = |other: &OutboundKey| other.route_delivery == key.route_delivery;
+        let like = self
+            .sidecars
+            .iter()
+            .filter(|(other, _)| is_like(other))
+            .max_by_key(|(other, _)| is_closest(other));
         let (like, mut assembly) = match like {
             Some((like, assembly)) => (Some(like.clone()), assembly.for_key(mesh.settings(), key)),
             None => (None, OutboundAssembly::new(mesh.settings(), key)),

@@ -9,14 +9,16 @@ use std::{
 use bowline_mesh::{
     Address, Balancer, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName,
     Health, HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network,
-    Object, OutboundMode, Protocol, RegionOrder, RegistryEvent, RegistrySettings, Role, Service,
-    ServicePort, Source, Spec, TrafficSettings,
+    Object, OutboundMode, Protocol, RegionOrder, RegistryEvent, RegistrySettings, Role,
+    RouteDelivery, Service, ServicePort, Source, Spec, TrafficSettings,
     view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
 };
 use bowline_snapshot::{Layer, ResourceType};
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::{EndpointLayers, StructureLayers};
+use crate::testing::json;
 
 fn store() -> MeshStore {
     let settings = MeshSettings {
@@ -96,7 +98,7 @@ fn endpoints(of: &str, name: &str, address: Address, zone: &str) -> Object {
     object("shop", name, Spec::Endpoints(Arc::new(spec)))
 }
 
-fn outbound(role: Role, namespace: &str) -> ViewKey {
+fn outbound(role: Role, namespace: &str, route_delivery: RouteDelivery) -> ViewKey {
     let namespace = namespace.parse().unwrap();
     ViewKey::Outbound(OutboundKey {
         role,
@@ -105,6 +107,7 @@ fn outbound(role: Role, namespace: &str) -> ViewKey {
         families: IpFamilies::V4,
         taken_ports: Vec::new(),
         host_lookup: HostLookup::Available,
+        route_delivery,
     })
 }
 
@@ -117,6 +120,13 @@ fn endpoints_key(zone: &str) -> EndpointsKey {
     }
 }
 
+const SIDECARS: [(Capture, &str); 4] = [
+    (Capture::Explicit, "shop"),
+    (Capture::Explicit, "web"),
+    (Capture::Transparent, "shop"),
+    (Capture::Transparent, "web"),
+];
+
 fn all_keys() -> BTreeSet<ViewKey> {
     let gateway = GatewayName {
         namespace: "shop".parse().unwrap(),
@@ -127,16 +137,18 @@ fn all_keys() -> BTreeSet<ViewKey> {
         ports: Vec::new(),
         families: IpFamilies::V4,
     };
-    BTreeSet::from([
-        outbound(Role::Sidecar(Capture::Explicit), "shop"),
-        outbound(Role::Sidecar(Capture::Explicit), "web"),
-        outbound(Role::Sidecar(Capture::Transparent), "shop"),
-        outbound(Role::Sidecar(Capture::Transparent), "web"),
-        outbound(Role::Gateway(gateway), "shop"),
-        outbound(Role::Grpc, "shop"),
-        outbound(Role::Grpc, "web"),
+    let mut keys = BTreeSet::from([
+        outbound(Role::Grpc, "shop", RouteDelivery::Whole),
+        outbound(Role::Grpc, "web", RouteDelivery::Whole),
         ViewKey::Inbound(inbound),
-    ])
+    ]);
+    for delivery in [RouteDelivery::Whole, RouteDelivery::ByHost] {
+        keys.insert(outbound(Role::Gateway(gateway.clone()), "shop", delivery));
+        for (capture, namespace) in SIDECARS {
+            keys.insert(outbound(Role::Sidecar(capture), namespace, delivery));
+        }
+    }
+    keys
 }
 
 /// Everything in a layer that a proxy can tell.
@@ -173,11 +185,44 @@ fn any_object() -> impl Strategy<Value = Object> {
     })
 }
 
-fn from_nothing(mesh: &Mesh) -> BTreeMap<ViewKey, Vec<String>> {
+/// All route tables by name, each with its virtual hosts by name, however they come.
+fn tables(layer: &Layer) -> BTreeMap<String, (Value, BTreeMap<String, Value>)> {
+    let mut tables = BTreeMap::new();
+    for configuration in layer.of_type(ResourceType::ROUTE).iter() {
+        let mut table = json(ResourceType::ROUTE, configuration);
+        let fields = table.as_object_mut().unwrap();
+        let inline = fields.remove("virtual_hosts").unwrap_or_default();
+        let mut hosts: Vec<Value> = inline.as_array().cloned().unwrap_or_default();
+        let beginning = format!("{}/", configuration.name());
+        let by_themselves = layer.of_type(ResourceType::VIRTUAL_HOST);
+        for host in by_themselves.beginning_with(&beginning) {
+            let mut host = json(ResourceType::VIRTUAL_HOST, host);
+            host.as_object_mut().unwrap().remove("@type");
+            hosts.push(host);
+        }
+        let has_asked = fields.remove("vhds").is_some();
+        assert_eq!(
+            has_asked,
+            by_themselves.beginning_with(&beginning).next().is_some()
+        );
+        let named = hosts
+            .into_iter()
+            .map(|host| (host["name"].to_string(), host));
+        tables.insert(configuration.name().to_string(), (table, named.collect()));
+    }
+    tables
+}
+
+fn structure_of(mesh: &Mesh) -> BTreeMap<ViewKey, Layer> {
     let mut structure = StructureLayers::default();
     let built = structure.update(mesh, &Changed::default(), &all_keys());
+    built.into_iter().collect()
+}
+
+fn from_nothing(mesh: &Mesh) -> BTreeMap<ViewKey, Vec<String>> {
+    let built = structure_of(mesh);
+    let built = built.iter();
     built
-        .iter()
         .map(|(key, layer)| (key.clone(), content(layer)))
         .collect()
 }
@@ -214,6 +259,12 @@ proptest! {
             }
         }
         prop_assert_eq!(&followed, &from_nothing(store.mesh()));
+        let built = structure_of(store.mesh());
+        for (capture, namespace) in SIDECARS {
+            let [whole, by_host] = [RouteDelivery::Whole, RouteDelivery::ByHost]
+                .map(|delivery| tables(&built[&outbound(Role::Sidecar(capture), namespace, delivery)]));
+            prop_assert_eq!(whole, by_host);
+        }
         let one = EndpointLayers::build(store.mesh(), &endpoints_key("one"), None);
         let like = (&endpoints_key("one"), &one);
         for zone in ["one", "two"] {
@@ -231,7 +282,11 @@ fn the_applications_own_port_has_no_listener_for_its_sidecar_and_for_no_other() 
     let mut store = store();
     let mut layers = StructureLayers::default();
     let key = |taken_ports: &[u16]| {
-        let ViewKey::Outbound(key) = outbound(Role::Sidecar(Capture::Explicit), "shop") else {
+        let ViewKey::Outbound(key) = outbound(
+            Role::Sidecar(Capture::Explicit),
+            "shop",
+            RouteDelivery::Whole,
+        ) else {
             unreachable!("it is an outbound key")
         };
         ViewKey::Outbound(OutboundKey {
@@ -310,8 +365,16 @@ fn what_is_wrong_for_one_kind_of_sidecar_is_told_whoever_connects_next() {
         problems: vec![],
     };
     let changed = store.apply(event, Duration::ZERO).changed;
-    let explicit = outbound(Role::Sidecar(Capture::Explicit), "shop");
-    let transparent = outbound(Role::Sidecar(Capture::Transparent), "shop");
+    let explicit = outbound(
+        Role::Sidecar(Capture::Explicit),
+        "shop",
+        RouteDelivery::Whole,
+    );
+    let transparent = outbound(
+        Role::Sidecar(Capture::Transparent),
+        "shop",
+        RouteDelivery::Whole,
+    );
     layers.update(store.mesh(), &changed, &[explicit.clone()].into());
     assert_eq!(layers.problems().len(), 1);
     let both = [explicit, transparent].into();
