@@ -52,7 +52,11 @@ async fn beside_a_rejection(protocol: Protocol) {
 
     let load = load(&request, Connections::Kept);
     let (listeners, rejected) = (pushes(&world, "LDS").await, nacks(&gateway).await);
-    let routes = pushes(&world, "RDS").await;
+    let routes_type = match protocol {
+        Protocol::Delta => "VHDS",
+        Protocol::StateOfTheWorld => "RDS",
+    };
+    let routes = pushes(&world, routes_type).await;
     for number in 1..=20 {
         world.write_manifests(&manifests(number));
         eventually("the route is followed", async || {
@@ -76,7 +80,7 @@ async fn beside_a_rejection(protocol: Protocol) {
     .await;
     // Of what was changed each was told, and of what is rejected nothing.
     assert_eq!(pushes(&world, "LDS").await, listeners);
-    assert_eq!(pushes(&world, "RDS").await, routes + 20.0);
+    assert_eq!(pushes(&world, routes_type).await, routes + 20.0);
 
     world.write_manifests(&with_listener(manifests(20), "other", other));
     answered(&Request::get(loopback(other), "shop.example", "/")).await;

@@ -13,6 +13,7 @@ mod consul;
 mod exchange;
 mod follow;
 mod grpc;
+mod hosts;
 mod identity;
 mod kubernetes;
 mod library;
