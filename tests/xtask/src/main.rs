@@ -19,6 +19,7 @@ Usage: cargo xtask <command>
   test            everything that has to hold: format, lints, tests, real-Envoy tests, docs
   fleet [...]     a simulated fleet of proxies: what does the control plane cost, and how fast is it?
                   --help: scenarios, servers and sizes; --profile fleet: faster to build
+                  fleet consul: how late a change in a real Consul is; CONSUL_BIN names its program
   image [--program FILE]
                   a container image of the program, as an OCI image layout in target/image; no container engine is needed
                   --program: of this static program instead of building it
