@@ -109,8 +109,9 @@ pub(crate) struct Watcher {
     /// What is wrong with services.
     troubles: BTreeMap<Arc<str>, Trouble>,
     mode: Mode,
-    /// Services to read, and services to wait for, by when.
+    /// Services to read, services to read where there is room for more, and services to wait for, by when.
     reads: BTreeSet<(Instant, Arc<str>)>,
+    sweeps: BTreeSet<(Instant, Arc<str>)>,
     waits: BTreeSet<(Instant, Arc<str>)>,
     flights: HashMap<RequestId, Flight>,
     cancelled: Vec<RequestId>,
@@ -163,6 +164,7 @@ impl Watcher {
             troubles: BTreeMap::new(),
             mode: Mode::EachService,
             reads: BTreeSet::new(),
+            sweeps: BTreeSet::new(),
             waits: BTreeSet::new(),
             flights: HashMap::new(),
             cancelled: Vec::new(),
@@ -220,6 +222,7 @@ impl Watcher {
             } else {
                 let first = |set: &BTreeSet<(Instant, Arc<str>)>| set.first().map(|(at, _)| *at);
                 times.extend(first(&self.reads));
+                times.extend(first(&self.sweeps));
                 times.extend(first(&self.waits));
             }
             times.extend(self.lanes.next_try());

@@ -27,7 +27,7 @@ const HIDDEN_AGAIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct ServiceWatch {
     pub(super) flight: Option<RequestId>,
-    /// When it is due, and whether in `reads` or in `waits`.
+    /// When it is due, and in which of the sets.
     due: Option<(Instant, Due)>,
     pub(super) index: Index,
     pub(super) consistency: Consistency,
@@ -53,6 +53,7 @@ pub(super) struct ServiceWatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     Read,
+    Sweep,
     Wait,
 }
 
@@ -96,14 +97,21 @@ impl Watcher {
             self.waits.remove(&(at, name.clone()));
             actions.extend(self.ask_service(&name, now));
         }
-        while let Some((at, name)) = self.reads.first().cloned() {
+        while let Some(name) = self.next_read(now) {
             let may_read = self.reading < READS_MAX && self.has_room(&name, now);
-            if at > now || !may_read || self.bucket.take(now).is_err() {
+            if !may_read || self.bucket.take(now).is_err() {
                 break;
             }
-            self.reads.remove(&(at, name.clone()));
+            self.unschedule(&name);
             actions.extend(self.ask_service(&name, now));
         }
+    }
+
+    /// What something points at goes before what is only looked through.
+    fn next_read(&self, now: Instant) -> Option<Arc<str>> {
+        let firsts = [self.reads.first(), self.sweeps.first()];
+        let mut due = firsts.into_iter().flatten().filter(|(at, _)| *at <= now);
+        due.next().map(|(_, name)| name.clone())
     }
 
     /// When services that are due, but were not asked about, can be: soon for a token; for room, an answer wakes us.
@@ -111,7 +119,10 @@ impl Watcher {
         let is_due = |set: &std::collections::BTreeSet<(Instant, Arc<str>)>| {
             set.first().is_some_and(|(at, _)| *at <= now)
         };
-        (is_due(&self.reads) || is_due(&self.waits)).then(|| now + Duration::from_millis(5))
+        let is_any_due = [&self.reads, &self.sweeps, &self.waits]
+            .into_iter()
+            .any(is_due);
+        is_any_due.then(|| now + Duration::from_millis(5))
     }
 
     fn has_room(&self, name: &str, now: Instant) -> bool {
@@ -334,8 +345,11 @@ impl Watcher {
     pub(super) fn look_at(&mut self, name: &Arc<str>, now: Instant) {
         if let Some(watch) = self.services.get_mut(name) {
             watch.second_look = true;
+            watch.is_swept = false;
             watch.is_outdated = watch.flight.is_some();
-            let is_due = watch.due.is_some_and(|(at, _)| at <= now);
+            let is_due = watch
+                .due
+                .is_some_and(|(at, due)| at <= now && due == Due::Read);
             if !watch.is_outdated && !is_due {
                 self.read_service(name, now);
             }
@@ -375,8 +389,8 @@ impl Watcher {
             let Some(watch) = self.services.get_mut(&name) else {
                 continue;
             };
+            watch.is_swept = !watch.is_outdated;
             watch.is_outdated |= watch.flight.is_some();
-            watch.is_swept = true;
             if watch.due.is_some_and(|(due, _)| due > at) {
                 self.schedule(&name, at);
             }
@@ -402,9 +416,10 @@ impl Watcher {
         }
         let is_wait =
             mode == Mode::EachService && watch.index.get().is_some() && !watch.is_foreign();
-        let (due, set) = match is_wait {
-            true => (Due::Wait, &mut self.waits),
-            false => (Due::Read, &mut self.reads),
+        let (due, set) = match (is_wait, watch.is_swept) {
+            (true, _) => (Due::Wait, &mut self.waits),
+            (false, true) => (Due::Sweep, &mut self.sweeps),
+            (false, false) => (Due::Read, &mut self.reads),
         };
         watch.due = Some((at, due));
         set.insert((at, name.clone()));
@@ -417,6 +432,7 @@ impl Watcher {
             .and_then(|watch| watch.due.take());
         match due {
             Some((at, Due::Read)) => self.reads.remove(&(at, name.clone())),
+            Some((at, Due::Sweep)) => self.sweeps.remove(&(at, name.clone())),
             Some((at, Due::Wait)) => self.waits.remove(&(at, name.clone())),
             None => false,
         };

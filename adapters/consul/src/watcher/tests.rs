@@ -23,6 +23,8 @@ struct Server {
     unsaid: u64,
     fault: Option<Failure>,
     last_contact: Duration,
+    /// What it needs for any answer.
+    answers_after: Duration,
 }
 
 impl Server {
@@ -42,6 +44,7 @@ impl Server {
             unsaid: 0,
             fault: None,
             last_contact: Duration::ZERO,
+            answers_after: Duration::ZERO,
         }
     }
 
@@ -169,6 +172,8 @@ impl World {
                 if is_refused {
                     let failure = Failure::TooManyConnections("too many".to_owned());
                     self.watcher.answered(request.id, Err(failure), self.now);
+                } else if self.now < asked_at + self.server.answers_after {
+                    self.server.waiting.push((request, asked_at));
                 } else if is_over || self.server.is_ready(&request) {
                     let answer = self.server.answer(&request);
                     self.watcher.answered(request.id, answer, self.now);
@@ -382,6 +387,23 @@ fn where_there_is_no_room_for_all_services_are_read_when_their_checks_say_so() {
     world.run(10 * SECOND);
     assert_eq!(world.watcher.mode(), Mode::EachService);
     assert_eq!(world.known(), world.server.names);
+}
+
+#[test]
+fn what_checks_point_at_goes_before_what_is_only_looked_through() {
+    let mut world = World::new(server_with(1000), 40);
+    world.run(10 * SECOND);
+    assert_eq!(world.watcher.mode(), Mode::ByChecks);
+    // Something is registered, so that everything is looked through, by a Consul that is much slower than that.
+    world.server.answers_after = 2 * SECOND;
+    world.server.change("another");
+    world.run(30 * SECOND);
+    world.server.change("s999");
+    world.run(8 * SECOND);
+    assert_eq!(world.known(), world.server.names);
+    world.server.answers_after = Duration::ZERO;
+    world.run(60 * SECOND);
+    assert!(world.watcher.sweeps.is_empty());
 }
 
 #[test]
