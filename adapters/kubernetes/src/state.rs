@@ -375,6 +375,7 @@ impl ClusterState {
             return;
         };
         self.dirty.remove(name);
+        self.doubted.remove(name);
         self.affected = self.affected.max(self.references.remove(name));
         self.telling.differs(&known.objects, &[]);
         if !known.problems.is_empty() || external_name::is_external(&known.objects) {

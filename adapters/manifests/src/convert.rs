@@ -104,6 +104,22 @@ pub fn objects_of<'o>(
     objects.get(&first).into_iter().chain(further).collect()
 }
 
+/// The manifest of a route of the mesh that comes from one with a status of its own.
+pub fn route_manifest(key: &ObjectKey) -> Option<ManifestName> {
+    let (kind, name) = match (key.kind, key.name.split_once(':')) {
+        (Kind::HttpRoute, None) => (ManifestKind::HttpRoute, &*key.name),
+        (Kind::StreamRoute, Some((name, "tls"))) => (ManifestKind::TlsRoute, name),
+        (Kind::StreamRoute, Some((name, "tcp"))) => (ManifestKind::TcpRoute, name),
+        // What is said of an Ingress does not depend on its routes.
+        _ => return None,
+    };
+    Some(ManifestName {
+        kind,
+        namespace: Some(key.namespace.clone()),
+        name: name.into(),
+    })
+}
+
 /// The name of an Ingress' route of one of its hosts.
 pub(crate) fn ingress_name(ingress: &str, index: usize) -> Arc<str> {
     match index {

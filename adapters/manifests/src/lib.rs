@@ -40,7 +40,7 @@ mod watch;
 mod written;
 
 pub use api_object::ApiObject;
-pub use convert::{Context, Converted, convert, objects_of};
+pub use convert::{Context, Converted, convert, objects_of, route_manifest};
 pub use endpoint_slice::EndpointSlice;
 pub use gateway::Gateway;
 pub use gateway_class::GatewayClass;

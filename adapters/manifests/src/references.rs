@@ -49,10 +49,10 @@ pub enum Affects {
     /// Nobody.
     #[default]
     Nobody,
-    /// Only what is said of gateways and routes.
-    Statuses,
     /// Only Ingresses, which name ports of services.
     Ingresses,
+    /// Besides them what is said of gateways and routes.
+    Statuses,
     /// All objects that decide where requests go.
     Routing,
 }
@@ -61,8 +61,8 @@ impl Affects {
     /// Whether objects of a kind may mean something else now.
     pub fn concerns(self, kind: ManifestKind) -> bool {
         match self {
-            Self::Nobody | Self::Statuses => false,
-            Self::Ingresses => kind == ManifestKind::Ingress,
+            Self::Nobody => false,
+            Self::Ingresses | Self::Statuses => kind == ManifestKind::Ingress,
             Self::Routing => kind.is_about_routing(),
         }
     }
@@ -187,8 +187,8 @@ impl References {
                 if services.is_empty() {
                     self.services.remove(namespace);
                 }
-                self.note_exposure(namespace, &name.name, None);
-                ingresses(was_there)
+                let exposed = self.note_exposure(namespace, &name.name, None);
+                ingresses(was_there).max(exposed)
             }
             ManifestKind::IngressClass => {
                 ingresses(self.ingress_classes.remove(&name.name).is_some())

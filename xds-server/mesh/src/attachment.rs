@@ -166,14 +166,6 @@ impl Mesh {
             })
         })
     }
-
-    /// Whether services, gateways and routes are those of another version of the mesh; endpoints may differ.
-    pub fn routes_as(&self, other: &Self) -> bool {
-        self.services.ptr_eq(&other.services)
-            && self.gateways.ptr_eq(&other.gateways)
-            && self.http_routes.ptr_eq(&other.http_routes)
-            && self.stream_routes.ptr_eq(&other.stream_routes)
-    }
 }
 
 /// The hosts that both a route and its listener are about; `None` where they have none in common.

@@ -24,6 +24,7 @@ mod problem;
 mod proxy;
 mod registry;
 mod route;
+mod routing_change;
 mod served;
 mod service;
 mod settings;
@@ -50,6 +51,7 @@ pub use route::{
     NamedMatch, PathChange, PathMatch, Redirect, RedirectScheme, Rewrite, RouteParent, StreamRoute,
     Timeouts, ValueMatch,
 };
+pub use routing_change::RoutingChange;
 pub use served::Served;
 pub use service::{Balancing, HealthCheck, Probe, Protocol, RegionOrder, Service, ServicePort};
 pub use settings::{HostnameTemplate, MeshSettings, OutboundMode, RegistrySettings, TemplateError};

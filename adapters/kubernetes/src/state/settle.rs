@@ -14,8 +14,10 @@ impl ClusterState {
             return false;
         }
         let affected = std::mem::take(&mut self.affected);
-        if affected != Affects::Nobody {
-            self.doubt_all_statuses();
+        match affected {
+            Affects::Nobody => {}
+            Affects::Ingresses => self.doubt_statuses_of(ManifestKind::Ingress),
+            Affects::Statuses | Affects::Routing => self.doubt_all_statuses(),
         }
         let kinds = ManifestKind::ALL.iter();
         for kind in kinds.filter(|kind| affected.concerns(**kind)) {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use bowline_manifests::{Known as StatusKnown, ManifestKind, ManifestName, Outcome, status};
-use bowline_mesh::{GatewayName, Served};
+use bowline_manifests::{
+    Known as StatusKnown, ManifestKind, ManifestName, Outcome, route_manifest, status,
+};
+use bowline_mesh::{GatewayName, ObjectKey, Served};
 
 use super::{ClusterState, of_kind};
 use crate::{
@@ -16,9 +18,20 @@ impl ClusterState {
     pub(crate) fn doubt_all_statuses(&mut self) {
         let kinds = ManifestKind::ALL.iter();
         for kind in kinds.filter(|kind| has_status(**kind)) {
-            let names = of_kind(&self.manifests, *kind).map(|(name, _)| name.clone());
-            self.doubted.extend(names);
+            self.doubt_statuses_of(*kind);
         }
+    }
+
+    /// Notes that what is said of objects of a kind may be wrong.
+    pub(crate) fn doubt_statuses_of(&mut self, kind: ManifestKind) {
+        let names = of_kind(&self.manifests, kind).map(|(name, _)| name.clone());
+        self.doubted.extend(names);
+    }
+
+    /// Notes that what is said of some routes may be wrong.
+    pub(crate) fn doubt_routes(&mut self, routes: &BTreeSet<ObjectKey>) {
+        let ours = routes.iter().filter(|key| key.registry == self.settings.id);
+        self.doubted.extend(ours.filter_map(route_manifest));
     }
 
     /// Looks at up to so many objects whose statuses may be wrong, and says which are.

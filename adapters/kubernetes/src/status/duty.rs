@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use bowline_mesh::{GatewayName, Served};
+use bowline_manifests::ManifestKind;
+use bowline_mesh::{GatewayName, RoutingChange, Served};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, Interval, MissedTickBehavior, interval},
@@ -62,9 +63,9 @@ impl Duty {
     /// Looks at what may have changed.
     pub(crate) fn look(&mut self, state: &mut ClusterState) {
         let leads = leads(&self.leadership);
-        let led = std::mem::replace(&mut self.led, leads);
-        // Once others know of it, there is nothing to do for who does not write.
+        // Once it is known that there is something to write, there is nothing to do for who does not.
         if !leads && *self.needed.borrow() {
+            self.led = false;
             return;
         }
         // What has not been told yet is in no mesh.
@@ -74,19 +75,31 @@ impl Duty {
         let Some(served) = self.served.borrow_and_update().clone() else {
             return;
         };
-        let is_time = self.everything.elapsed() >= self.timing.again;
+        let led = std::mem::replace(&mut self.led, leads);
         let exposed = state.ready_gateways(&served);
-        let is_same = self
-            .looked
-            .as_ref()
-            .is_some_and(|(before, exposed_before)| {
-                before.mesh.routes_as(&served.mesh)
-                    && before.gateways == served.gateways
-                    && *exposed_before == exposed
-            });
-        if !is_same || is_time || led != leads {
-            state.doubt_all_statuses();
-            self.everything = Instant::now();
+        let is_time = self.everything.elapsed() >= self.timing.again;
+        match &self.looked {
+            Some((before, exposed_before)) if !is_time && led == leads => {
+                let change = served.mesh.routing_change(&before.mesh);
+                let RoutingChange {
+                    gateways,
+                    routes,
+                    referring,
+                } = change;
+                if gateways {
+                    state.doubt_all_statuses();
+                } else {
+                    state.doubt_routes(&referring);
+                }
+                // How many routes a gateway has, and whether anybody serves it.
+                if routes || before.gateways != served.gateways || *exposed_before != exposed {
+                    state.doubt_statuses_of(ManifestKind::Gateway);
+                }
+            }
+            Some(_) | None => {
+                state.doubt_all_statuses();
+                self.everything = Instant::now();
+            }
         }
         self.looked = Some((served.clone(), exposed));
         let Ok(place) = self.writes.try_reserve() else {

@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     Address, Backend, Balancing, Destination, Endpoint, EndpointGroup, HeaderChanges, Health,
     HttpAction, HttpRoute, HttpRule, IpFamilies, Locality, Namespace, Network, OutboundMode,
-    Policy, Protocol, Rewrite, Role, RouteParent, Service, ServicePort, Timeouts, TrafficSettings,
-    Workload,
+    Policy, Protocol, Rewrite, Role, RouteParent, RoutingChange, Service, ServicePort, Timeouts,
+    TrafficSettings, Workload,
     view::{OutboundKey, ServiceView},
 };
 
@@ -895,4 +895,33 @@ proptest! {
             prop_assert_eq!(at(&live), at(&cold));
         }
     }
+}
+
+#[test]
+fn what_of_routing_is_different_is_known_by_the_services_that_are() {
+    let settings = [registry("vms")];
+    let mut store = store(&settings);
+    let mut change = |objects: Vec<Object>| {
+        let before = store.mesh().clone();
+        let event = RegistryEvent {
+            registry: "vms".parse().unwrap(),
+            change: Change::Update {
+                upserts: objects,
+                removes: Vec::new(),
+            },
+            problems: Vec::new(),
+        };
+        store.apply(event, Duration::ZERO);
+        store.mesh().routing_change(&before)
+    };
+    let web = route("vms", "web", "shop", "cart");
+    let other = route("vms", "other", "stock", "stock");
+    let found = change(vec![web.clone(), other]);
+    assert!(found.routes && !found.gateways && found.referring.is_empty());
+    // A service that is new concerns the routes that refer to it, and no others.
+    let found = change(vec![http_service("vms", "cart")]);
+    assert_eq!(found.referring, [web.key().clone()].into());
+    assert!(!found.routes && !found.gateways);
+    let found = change(vec![endpoints("vms", "cart-1", "cart", &[address(1)])]);
+    assert_eq!(found, RoutingChange::default());
 }
