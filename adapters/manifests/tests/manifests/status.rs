@@ -158,6 +158,17 @@ fn route(name: &str, namespace: &str, spec: Value) -> (ManifestKind, Value) {
     (ManifestKind::HttpRoute, route)
 }
 
+fn stream(kind: ManifestKind, name: &str, section: &str) -> (ManifestKind, Value) {
+    let route = json!({
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "parentRefs": [{"name": "edge", "sectionName": section}],
+            "rules": [{"backendRefs": [{"name": "edge", "port": 80}]}],
+        },
+    });
+    (kind, route)
+}
+
 fn service(name: &str, spec: Value) -> (ManifestKind, Value) {
     let label = json!({"gateway.networking.k8s.io/gateway-name": name});
     let metadata = json!({"name": name, "namespace": "shop", "labels": label});
@@ -300,6 +311,8 @@ fn a_gateway_is_told_what_it_lacks() {
             "shop",
             json!({"parentRefs": [{"group": GATEWAY, "name": "edge"}]}),
         ),
+        stream(ManifestKind::TlsRoute, "by-name", "sni"),
+        stream(ManifestKind::TcpRoute, "of-requests", "web"),
     ];
     insta::assert_snapshot!(told(&objects, &["edge", "waiting", "inside", "addressed"]));
 }
