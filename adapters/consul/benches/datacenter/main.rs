@@ -119,10 +119,10 @@ async fn figures(
     };
     let mut watched = Watched::start(settings);
     let loaded = watched.until_loaded(size).await?;
-    let mode = watched.mode();
     let connections = relay.counts().await?.connections_peak;
 
     let idle = watched.cost_of(WHILE).await?;
+    let mode = watched.mode();
 
     let flipping = child::Flipping::start(server.address())?;
     // What the first flips cost more than those that follow is not what is asked for.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bowline_consul::{Consul, ConsulSettings};
 use bowline_harness::consul::{Health, RealConsul};
-use bowline_mesh::{Change, RegistryEvent, RegistryPart, RegistrySettings};
+use bowline_mesh::{
+    self as mesh, Change, Object, RegistryEvent, RegistryPart, RegistrySettings, Spec,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -117,7 +119,9 @@ impl Watched {
                 server.health(&probe, health, "").await?;
                 anyhow::Ok(Instant::now())
             };
-            let seen = async { tokio::try_join!(bare.until(is_critical), self.until_changed()) };
+            let seen = async {
+                tokio::try_join!(bare.until(is_critical), self.until_changed(is_critical))
+            };
             let (wrote, seen) = tokio::join!(write, timeout(CHANGE_PATIENCE, seen));
             let (seen_bare, seen_here) = seen??;
             written.push(wrote?.duration_since(began));
@@ -131,17 +135,16 @@ impl Watched {
         })
     }
 
-    async fn until_changed(&mut self) -> Result<Instant> {
+    /// Until the mesh is told how the instance is. After a failure it is told everything.
+    async fn until_changed(&mut self, is_critical: bool) -> Result<Instant> {
         loop {
             let event = self.events.recv().await.context("the adapter has ended")?;
-            if let Change::Update { upserts, .. } = event.change
-                && upserts.iter().any(|object| {
-                    object
-                        .key()
-                        .to_string()
-                        .contains(&format!("{}-0", load::PROBED))
-                })
-            {
+            let objects = match event.change {
+                Change::Update { upserts, .. } => upserts,
+                Change::Replace(objects) => objects,
+                Change::Failing { .. } => continue,
+            };
+            if objects.iter().any(|object| is_probe(object, is_critical)) {
                 return Ok(Instant::now());
             }
         }
@@ -152,6 +155,19 @@ impl Watched {
         self.events.close();
         self.task.join_next().await;
     }
+}
+
+/// Whether an object is the instance that is changed, and says so.
+fn is_probe(object: &Object, is_critical: bool) -> bool {
+    let wanted = match is_critical {
+        true => mesh::Health::Unhealthy,
+        false => mesh::Health::Healthy,
+    };
+    let Spec::Endpoints(group) = object.spec() else {
+        return false;
+    };
+    let is_so = group.endpoints.iter().all(|it| it.health == wanted);
+    is_so && object.key().name.ends_with(load::probe().id())
 }
 
 fn processor_seconds() -> Result<f64> {
