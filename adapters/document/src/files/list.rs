@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, Metadata},
+    ffi::OsString,
+    fs::{self, DirEntry, Metadata},
     io::{self, Read},
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -28,7 +30,33 @@ pub struct FileSet {
 }
 
 /// A file: the number of the path that it was found through, and where it is.
-pub(super) type FileId = (usize, PathBuf);
+pub(super) type FileId = (usize, FilePath);
+
+/// An absolute path that is compared byte by byte. Paths compare themselves part by part, which is what most of a look at a large directory
+/// would go into.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FilePath(OsString);
+
+impl Deref for FilePath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+impl From<PathBuf> for FilePath {
+    fn from(path: PathBuf) -> Self {
+        Self(path.into())
+    }
+}
+
+impl FilePath {
+    /// Whether it is this path, spelled as it is.
+    pub(super) fn is(&self, path: &Path) -> bool {
+        self.0 == path.as_os_str()
+    }
+}
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -101,7 +129,10 @@ impl FileSet {
                         listing.folders.insert(absolute, written);
                     }
                 }
-                Ok(metadata) => walk.file(absolute, written, &metadata),
+                Ok(metadata) => {
+                    let real = fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.clone());
+                    walk.file(absolute, written, real, &metadata);
+                }
                 Err(error) => walk.error(absolute, written, &error),
             }
         }
@@ -123,7 +154,7 @@ impl Listing {
     pub(super) fn load(&self, id: &FileId, bytes_max: usize) -> Option<Loaded> {
         let loaded = self.load_once(id, bytes_max);
         let (before, content) = (&loaded.stamp, &loaded.content);
-        let after = fs::metadata(&id.1);
+        let after = fs::metadata(&*id.1);
         let same = after.is_ok_and(|after| {
             let length = content
                 .as_ref()
@@ -141,7 +172,7 @@ impl Listing {
         let found = self.files.get(id).cloned().unwrap_or_else(|| Found {
             name: path.to_string_lossy().into(),
             stamp: Stamp {
-                real: path.clone(),
+                real: path.to_path_buf(),
                 length: 0,
                 modified: None,
                 inode: 0,
@@ -208,7 +239,8 @@ impl Walk<'_> {
                     if self.listing.files.len() >= FILES_MAX {
                         return self.too_many(path, &written);
                     }
-                    self.file(path, &written, &metadata);
+                    let real = self.real(&path, &entry);
+                    self.file(path, &written, real, &metadata);
                 }
                 Ok(_) => {}
                 // Gone since, or a link to nothing, which is as good as no file.
@@ -218,8 +250,17 @@ impl Walk<'_> {
         }
     }
 
-    fn file(&mut self, path: PathBuf, written: &Path, metadata: &Metadata) {
-        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    /// Where an entry of the directory that the walk is in really is. Only links have to be followed for that, and to follow a path costs
+    /// more than all else that is done about a file.
+    fn real(&self, path: &Path, entry: &DirEntry) -> PathBuf {
+        let is_link = entry.file_type().map_or(true, |kind| kind.is_symlink());
+        match self.above.last() {
+            Some(directory) if !is_link => directory.join(entry.file_name()),
+            _ => fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+        }
+    }
+
+    fn file(&mut self, path: PathBuf, written: &Path, real: PathBuf, metadata: &Metadata) {
         if real != path {
             self.listing.directories.extend(parent(&real));
         }
@@ -230,15 +271,15 @@ impl Walk<'_> {
             inode: inode(metadata),
         };
         let name = written.to_string_lossy().into();
-        let known = (0..self.number).any(|number| {
-            let id = (number, path.clone());
-            self.listing.files.contains_key(&id)
-        });
-        if !known {
-            self.listing
-                .files
-                .insert((self.number, path), Found { name, stamp });
+        let mut id = (0, path.into());
+        // A path within another that was asked for before.
+        while id.0 < self.number {
+            if self.listing.files.contains_key(&id) {
+                return;
+            }
+            id.0 += 1;
         }
+        self.listing.files.insert(id, Found { name, stamp });
     }
 
     fn error(&mut self, path: PathBuf, written: &Path, error: &io::Error) {

@@ -82,16 +82,22 @@ impl Tracker {
     ) -> Vec<FileId> {
         let mut to_read = Vec::new();
         for (id, found) in &listing.files {
-            let tracked = self.files.entry(id.clone()).or_insert_with(|| Tracked {
-                name: found.name.clone(),
-                loaded: None,
-                unsettled: None,
-            });
+            if !self.files.contains_key(id) {
+                let tracked = Tracked {
+                    name: found.name.clone(),
+                    loaded: None,
+                    unsettled: None,
+                };
+                self.files.insert(id.clone(), tracked);
+            }
+            let Some(tracked) = self.files.get_mut(id) else {
+                continue;
+            };
             let (_, path) = id;
             let hint = hints
                 .iter()
                 .rev()
-                .find(|(hinted, _)| hinted == path || *hinted == found.stamp.real)
+                .find(|(hinted, _)| path.is(hinted) || found.stamp.real.as_os_str() == hinted)
                 .map(|(_, hint)| *hint);
             let is_first = self.last.is_none() && tracked.unsettled.is_none();
             if tracked.look(found, hint, is_first, self.settle, now) {
@@ -108,7 +114,7 @@ impl Tracker {
     pub(super) fn writing(&mut self, hints: &[(PathBuf, Hint)], now: Instant) {
         for ((_, path), tracked) in &mut self.files {
             let real = tracked.loaded.as_ref().map(|loaded| &loaded.stamp.real);
-            let is_hinted = |(hinted, _): &(PathBuf, Hint)| hinted == path || Some(hinted) == real;
+            let is_hinted = |(hinted, _): &(PathBuf, Hint)| path.is(hinted) || Some(hinted) == real;
             if hints.iter().any(is_hinted) {
                 let wait = self.settle * PATIENCE_WITH_WRITERS;
                 tracked.unsettled = Some(Unsettled::new(now, wait, None));
@@ -140,7 +146,8 @@ impl Tracker {
     /// What there is now, if that is another than before.
     pub(super) fn reading(&mut self) -> Option<Reading> {
         let unread = |id: &FileId, tracked: &Tracked| {
-            tracked.loaded.is_none() && (self.last.is_none() || self.roots.contains(&id.1))
+            tracked.loaded.is_none()
+                && (self.last.is_none() || self.roots.iter().any(|root| id.1.is(root)))
         };
         // What is not yet known must not look like what is not there.
         if self.files.iter().any(|(id, tracked)| unread(id, tracked)) {
@@ -359,9 +366,10 @@ mod tests {
                     inode: content.bytes().map(u64::from).sum(),
                 };
                 let name = (*name).into();
-                listing
-                    .files
-                    .insert((0, format!("/d/{name}").into()), Found { name, stamp });
+                listing.files.insert(
+                    (0, PathBuf::from(format!("/d/{name}")).into()),
+                    Found { name, stamp },
+                );
             }
             for path in missing {
                 let error = FileError {
