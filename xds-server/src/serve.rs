@@ -6,10 +6,12 @@
 
 mod addresses;
 mod clusters;
+mod open_files;
 mod reload;
 
 use std::{
-    collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::SystemTime,
+    collections::BTreeMap, io, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf,
+    sync::Arc, time::SystemTime,
 };
 
 use anyhow::Context;
@@ -18,7 +20,7 @@ use bowline_cert_authority::CertificateAuthority;
 use bowline_mesh::{MeshStore, RegistryId, RegistrySettings};
 use bowline_state::{Embedded, Memory, Store, WriteBehind};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -63,11 +65,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
     let log_control = log::start(&config.log)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
+    open_files::raise();
 
     let shutdown = CancellationToken::new();
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let admin_socket = bind(config.admin.address, "admin.address").await?;
+    let admin_socket = bind(config.admin.address, "admin.address")?;
     let mut addresses = Addresses {
         xds: None,
         xds_tls: None,
@@ -148,7 +151,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let mut listeners = Vec::new();
     if let Some(address) = config.xds.plaintext {
-        let listener = Listener::Plaintext(bind(address, "xds.address").await?);
+        let listener = Listener::Plaintext(bind(address, "xds.address")?);
         addresses.xds = Some(listener.local_addr()?);
         listeners.push(("xds", listener));
     }
@@ -160,7 +163,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             tokio::task::spawn_blocking(move || tls::load(source, SystemTime::now())).await?;
         let (material, upkeep) = loaded.context("xds.tls: cannot serve mutual TLS")?;
         let listener = TlsListener::new(
-            bind(tls_config.address, "xds.tls.address").await?,
+            bind(tls_config.address, "xds.tls.address")?,
             material.clone(),
         );
         tls_counts = Some(listener.counts());
@@ -330,10 +333,25 @@ fn tls_source(config: &Config, authority: &Arc<CertificateAuthority>) -> TlsSour
     }
 }
 
-async fn bind(address: std::net::SocketAddr, field: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+/// Connections that may wait to be accepted; the system has a limit of its own (`net.core.somaxconn`). A fleet that comes back all at once
+/// must not be turned away, because who is comes again a second later or more.
+const BACKLOG: u32 = 16 * 1024;
+
+fn bind(address: SocketAddr, field: &str) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| {
         format!("{field}: cannot listen on {address}; is another server running, or the port below 1024?")
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Cancels the token when the process is told to end. The signals are taken from when this returns; what waits is the future.

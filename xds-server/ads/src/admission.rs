@@ -7,7 +7,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tonic::{Status, metadata::MetadataValue};
 
 /// The entrance of a server.
@@ -18,7 +21,16 @@ pub(crate) struct Admission {
 }
 
 /// A stream that is starting. Dropped when it has started.
-pub(crate) type Starting = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(crate) struct Starting {
+    /// When it counts as started, whatever its client does: slow clients must not keep the others out.
+    pub(crate) until: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Longest time that a stream is starting. With the usual number of places this lets some hundred slow clients in each second, about as
+/// many as one processor core can serve that hold nothing.
+const STARTING_MAX: Duration = Duration::from_secs(1);
 
 impl Admission {
     pub(crate) fn new(starting_max: usize, waiting_max: usize, wait_max: Duration) -> Self {
@@ -37,13 +49,13 @@ impl Admission {
     /// `RESOURCE_EXHAUSTED` when too many wait already, or the wait takes too long, with the time after which to come back.
     pub(crate) async fn enter(&self) -> Result<Starting, Status> {
         if let Ok(place) = self.starting.clone().try_acquire_owned() {
-            return Ok(place);
+            return Ok(Starting::at(place));
         }
         let Ok(_queued) = self.waiting.clone().try_acquire_owned() else {
             return Err(self.refused());
         };
         match tokio::time::timeout(self.wait_max, self.starting.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(place)) => Ok(Starting::at(place)),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(self.refused()),
         }
@@ -61,6 +73,15 @@ impl Admission {
             .metadata_mut()
             .insert("grpc-retry-pushback-ms", pushback);
         status
+    }
+}
+
+impl Starting {
+    fn at(place: OwnedSemaphorePermit) -> Self {
+        Self {
+            until: Instant::now() + STARTING_MAX,
+            _place: place,
+        }
     }
 }
 

@@ -182,7 +182,10 @@ fn client_config(
              resource_type,
              resources,
          }| {
-            let of_type = status.types.get(resource_type.short_name());
+            let of_type = status
+                .types
+                .get(resource_type.short_name())
+                .map(|of_type| &**of_type);
             resources
                 .iter()
                 .map(move |resource| generic(*resource_type, resource, of_type, contents))

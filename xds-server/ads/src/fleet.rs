@@ -14,7 +14,7 @@ use std::{
 };
 
 use bowline_proto::envoy::config::core::v3::Node;
-use bowline_snapshot::ResourceType;
+use bowline_snapshot::{Bell, ResourceType};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
@@ -96,13 +96,14 @@ impl Fleet {
         self.len() == 0
     }
 
-    /// Adds a stream, until what is returned is dropped.
+    /// Adds a stream, until what is returned is dropped. It has to see whether it is asked ([`Connected::answer`]) when its bell rings.
     pub(crate) fn connect(
         &self,
         variant: Variant,
         node: &Node,
         peer: &Peer,
         proxy: ProxyDescription,
+        bell: Bell,
         now: OffsetDateTime,
     ) -> Connected {
         let stream = self.shared.next.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +111,7 @@ impl Fleet {
         let entry = Arc::new(Entry {
             id: status.id.clone(),
             status: Mutex::new(status),
-            inquiries: Inquiries::default(),
+            inquiries: Inquiries::new(bell),
         });
         self.shared.streams.lock().insert(stream, entry.clone());
         let connected = Connected {
@@ -160,8 +161,9 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    /// The proxy describes itself in another way.
-    pub(crate) fn redescribe(&self, node: &Node, peer: &Peer, proxy: ProxyDescription) {
+    /// The proxy describes itself in another way, and its stream hears another bell.
+    pub(crate) fn redescribe(&self, node: &Node, peer: &Peer, proxy: ProxyDescription, bell: Bell) {
+        self.entry.inquiries.move_to(bell);
         self.entry.status.lock().redescribe(node, peer, proxy);
     }
 
@@ -242,11 +244,6 @@ impl Connected {
     fn of_type(&self, resource_type: ResourceType, update: impl FnOnce(&mut TypeStatus)) {
         let mut status = self.entry.status.lock();
         update(status.of_type(resource_type));
-    }
-
-    /// Waits until somebody asks what the stream holds. Cancel-safe.
-    pub(crate) async fn asked(&self) {
-        self.entry.inquiries.asked().await;
     }
 
     /// Says what the stream holds, if somebody waits for it.

@@ -11,6 +11,7 @@
 //! `progress` and `service` are the shell around a session; `wire` writes what it says and `grpc` frames it.
 
 mod admission;
+mod alarm;
 mod csds;
 mod fleet;
 #[cfg(any(test, feature = "fuzzing"))]

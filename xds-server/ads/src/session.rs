@@ -19,6 +19,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod track;
+mod tracks;
 mod verdict;
 mod view;
 mod work;
@@ -50,6 +51,7 @@ use self::{
     received::EmptyRequests,
     stage::Stage,
     track::Track,
+    tracks::Tracks,
     verdict::judge,
     work::{Context, Overdue},
 };
@@ -60,7 +62,7 @@ pub(crate) struct Session<P> {
     settings: Arc<Settings>,
     names: Arc<NameTable>,
     client: Client,
-    tracks: BTreeMap<ResourceType, Track>,
+    tracks: Tracks,
     /// By type that is not asked for yet: names that have to be sent whatever the client says that it holds.
     disbelieved: BTreeMap<ResourceType, Vec<Arc<str>>>,
     gate: Gate,
@@ -76,7 +78,7 @@ impl<P: Protocol> Session<P> {
             settings,
             names,
             client,
-            tracks: BTreeMap::new(),
+            tracks: Tracks::default(),
             disbelieved: BTreeMap::new(),
             gate: Gate::default(),
             last_nonce: 0,
@@ -113,20 +115,25 @@ impl<P: Protocol> Session<P> {
             self.deny(header, interest);
             return Ok(Received::Unserved);
         };
-        let (order, mut track) = match self.tracks.remove(&resource_type) {
-            Some(track) => (Order::Later, track),
-            None => (Order::First, self.new_track(resource_type, &mut interest)),
+        let order = match self.tracks.has(resource_type) {
+            true => Order::Later,
+            false => {
+                let track = self.new_track(resource_type, &mut interest);
+                self.tracks.add(track);
+                Order::First
+            }
         };
-        if P::is_outdated(&track, &header.nonce) {
-            self.tracks.insert(resource_type, track);
+        let Some(track) = self.tracks.get_mut(resource_type) else {
+            return Ok(Received::Unserved);
+        };
+        if P::is_outdated(track, &header.nonce) {
             return Ok(Received::Outdated(resource_type));
         }
-        let (verdict, has_stale_nonce) = judge::<P>(&mut track, header, &interest, now);
-        P::subscribe(&mut track, interest, order, &self.names);
+        let (verdict, has_stale_nonce) = judge::<P>(track, header, &interest, now);
+        P::subscribe(track, interest, order, &self.names);
         let names = track.subscription.names().len();
         let has_wildcard = track.subscription.has_wildcard();
         let quarantined = track.quarantined().cloned().collect();
-        self.tracks.insert(resource_type, track);
         if names > self.settings.names_max {
             return Err(RequestError::TooManyNames {
                 resource_type,
@@ -177,14 +184,19 @@ impl<P: Protocol> Session<P> {
 
     /// When [`Self::next`] may have something without any event.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let tracks = self.tracks.values().filter_map(Track::next_deadline);
+        let tracks = self.tracks.iter().filter_map(Track::next_deadline);
         tracks.chain(self.gate.next_deadline()).min()
     }
 
     /// Whether the client was answered, and has itself answered everything that it was given the time for.
     pub(crate) fn is_settled(&self) -> bool {
         let is_answered = |track: &Track| track.last_nonce.is_some() && track.is_ready();
-        !self.tracks.is_empty() && self.tracks.values().all(is_answered)
+        !self.tracks.is_empty() && self.tracks.iter().all(is_answered)
+    }
+
+    /// Whether the client has still to answer something that it was given the time for.
+    pub(crate) fn awaits_client(&self) -> bool {
+        !self.tracks.iter().all(Track::is_ready)
     }
 
     fn new_track(&mut self, resource_type: ResourceType, interest: &mut P::Interest) -> Track {
@@ -222,7 +234,7 @@ impl<P: Protocol> Session<P> {
     fn open_gate(&mut self, newest: &Stage, now: Instant) {
         let is_withheld = |track: &Track| track.is_withheld(&newest.snapshot);
         // Nobody waits before listeners or routes are asked for.
-        if self.referrers_settled().is_some() && !self.tracks.values().any(is_withheld) {
+        if self.referrers_settled().is_some() && !self.tracks.iter().any(is_withheld) {
             let ready = self.ready_stage(newest);
             let limit = self.settings.make_before_break_limit;
             self.gate.advance(ready.as_ref(), now, limit);
@@ -232,11 +244,11 @@ impl<P: Protocol> Session<P> {
     /// Stops waiting for what has not come in time.
     fn expire(&mut self, now: Instant) {
         let has_referrers = self.referrers_settled().is_some();
-        if has_referrers && self.tracks.values().any(|track| track.is_overdue(now)) {
+        if has_referrers && self.tracks.iter().any(|track| track.is_overdue(now)) {
             self.gate.hurry(now);
         }
         let is_opening = self.gate.is_due(now);
-        for track in self.tracks.values_mut() {
+        for track in self.tracks.iter_mut() {
             if let Some(outstanding) = &mut track.outstanding {
                 if is_opening && is_gating(track.resource_type) {
                     // Listeners and routes go now: what they refer to must at least be on its way before them.
@@ -252,7 +264,7 @@ impl<P: Protocol> Session<P> {
     fn ready_stage(&self, newest: &Stage) -> Option<Stage> {
         let mut gating = self
             .tracks
-            .values()
+            .iter()
             .filter(|track| is_gating(track.resource_type))
             .map(Track::ready_stage);
         let Some(first) = gating.next() else {
@@ -269,7 +281,7 @@ impl<P: Protocol> Session<P> {
     fn referrers_settled(&self) -> Option<u64> {
         let mut settled = self
             .tracks
-            .values()
+            .iter()
             .filter(|track| Role::of(track.resource_type) == Role::Referrer)
             .map(Track::settled);
         let first = settled.next()?;
@@ -289,13 +301,9 @@ impl<P: Protocol> Session<P> {
         overdue: Overdue,
     ) -> Option<Response> {
         let referrers_settled = self.referrers_settled();
-        let types: Vec<ResourceType> = self
-            .tracks
-            .keys()
-            .copied()
-            .filter(|resource_type| Role::of(*resource_type) == role)
-            .collect();
-        for resource_type in types {
+        let mut after = None;
+        while let Some(resource_type) = self.next_with_work(role, stage, after) {
+            after = Some(resource_type);
             let parents = self
                 .parents(resource_type)
                 .unwrap_or(stage)
@@ -321,12 +329,27 @@ impl<P: Protocol> Session<P> {
         None
     }
 
+    /// The next type of a role that may have something to say.
+    fn next_with_work(
+        &self,
+        role: Role,
+        stage: &Stage,
+        after: Option<ResourceType>,
+    ) -> Option<ResourceType> {
+        let mut tracks = self.tracks.iter().filter(|track| {
+            after.is_none_or(|after| after < track.resource_type)
+                && Role::of(track.resource_type) == role
+                && !track.is_idle(stage)
+        });
+        tracks.next().map(|track| track.resource_type)
+    }
+
     fn serve_type(
         &mut self,
         resource_type: ResourceType,
         context: &Context<'_>,
     ) -> Option<Response> {
-        let track = self.tracks.get_mut(&resource_type)?;
+        let track = self.tracks.get_mut(resource_type)?;
         if !track.is_ready() {
             track.follow_along(context);
             return None;

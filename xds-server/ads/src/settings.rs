@@ -24,7 +24,8 @@ pub struct Settings {
     pub response_bytes_max: usize,
     /// Largest request. The first of a reconnecting proxy lists all that it holds.
     pub request_bytes_max: usize,
-    /// How many streams may be starting at the same time: from their first request until they first wait for their client.
+    /// How many streams may be starting at the same time: from their first request until their client has
+    /// acknowledged what it was given first, or a second has passed.
     pub starting_streams_max: usize,
     /// How many more may wait for a place. The next are refused with `RESOURCE_EXHAUSTED`.
     pub waiting_streams_max: usize,

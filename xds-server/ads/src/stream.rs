@@ -4,9 +4,9 @@
 //! worked for, and nothing is made before it can be sent.
 
 use std::{
-    future::ready,
-    pin::pin,
+    future::{poll_fn, ready},
     sync::Arc,
+    task::Poll,
     time::{Instant, SystemTime},
 };
 
@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     admission::{Admission, Starting},
+    alarm::{Alarm, Ending},
     fleet::{Connected, Fleet},
     grpc::{Encoded, Encodings, Requests},
     names::NameTable,
@@ -90,8 +91,10 @@ struct Running<P: Protocol, B> {
     coverage: Coverage,
     snapshots: SnapshotReceiver,
     connected: Connected,
-    /// Until it first waits for its client.
+    /// Until its client has acknowledged what it was given first.
     starting: Option<Starting>,
+    alarm: Alarm,
+    ending: Ending,
     retiring: Option<CancellationToken>,
     /// Whoever opened the stream learns by its drop that the stream has ended.
     guard: Box<dyn Send>,
@@ -186,10 +189,17 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
             requests,
             coverage,
             starting: Some(starting),
+            alarm: Alarm::default(),
+            ending: Ending::new(server.shutdown.clone(), retiring.clone()),
             retiring,
-            connected: server
-                .fleet
-                .connect(P::VARIANT, &node, &peer, proxy, wall_clock()),
+            connected: server.fleet.connect(
+                P::VARIANT,
+                &node,
+                &peer,
+                proxy,
+                snapshots.bell(),
+                wall_clock(),
+            ),
             snapshots,
             guard,
             proxy: id,
@@ -219,28 +229,26 @@ where
                 let Some(request) = request else {
                     return Ok(None);
                 };
-                self.receive_request(request, server).await?;
+                self.take_request(request, server).await?;
             }
             if server.shutdown.is_cancelled() {
                 return Err(shutting_down());
             }
             // A client that was slow to read gets what is newest now.
             if self.snapshots.has_changed().map_err(closed)? {
-                self.take_snapshot();
+                self.hear();
             }
             if let Some(response) = self.session.next(clock()) {
                 let encoded = server.encodings.encode::<P>(&response);
                 self.note_sent(&response, encoded.len);
                 return Ok(Some(encoded));
             }
-            self.starting = None;
+            self.note_started();
             if self.is_to_retire() {
                 return Ok(None);
             }
             match self.wait(server).await? {
-                Wake::Request(Some(request)) => {
-                    self.receive_request(request, server).await?;
-                }
+                Wake::Request(Some(request)) => self.take_request(request, server).await?,
                 Wake::Request(None) => return Ok(None),
                 Wake::Other => {}
             }
@@ -249,36 +257,41 @@ where
 
     /// Waits for anything that may lead to a response: a request, a snapshot (taken here), or a deadline.
     async fn wait<S: Source>(&mut self, server: &Server<S>) -> Result<Wake<P::Request>, Status> {
-        let deadline = self.session.next_deadline();
-        let mut deadline = pin!(async move {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
+        let started = self.starting.as_ref().map(|starting| starting.until);
+        let deadline = self.session.next_deadline().map(Into::into);
+        let deadline = deadline.into_iter().chain(started).min();
+        poll_fn(|context| {
+            self.ending.watch(context);
+            if server.shutdown.is_cancelled() {
+                return Poll::Ready(Err(shutting_down()));
             }
-        });
-        let retiring = self.retiring.clone();
-        let mut retiring = pin!(async move {
-            match retiring {
-                // What is left then is to wait for the client's answers.
-                Some(retiring) if !retiring.is_cancelled() => retiring.cancelled_owned().await,
-                _ => std::future::pending().await,
+            if let Poll::Ready(request) = self.requests.poll_next(context) {
+                return Poll::Ready(request.map(Wake::Request));
             }
-        });
-        tokio::select! {
-            biased;
-            () = server.shutdown.cancelled() => Err(shutting_down()),
-            request = self.requests.next() => request.map(Wake::Request),
-            changed = self.snapshots.changed() => {
+            if let Poll::Ready(changed) = self.snapshots.poll_changed(context) {
                 changed.map_err(closed)?;
-                self.take_snapshot();
-                Ok(Wake::Other)
+                self.hear();
+                return Poll::Ready(Ok(Wake::Other));
             }
-            () = self.connected.asked() => {
-                self.connected.answer(|| self.session.view());
-                Ok(Wake::Other)
+            if self.is_to_retire() || self.alarm.poll(deadline, context).is_ready() {
+                return Poll::Ready(Ok(Wake::Other));
             }
-            () = &mut deadline => Ok(Wake::Other),
-            () = &mut retiring => Ok(Wake::Other),
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whoever has something for the stream has rung.
+    fn hear(&mut self) {
+        self.take_snapshot();
+        self.connected.answer(|| self.session.view());
+    }
+
+    /// Makes room for the next stream as soon as this one has started.
+    fn note_started(&mut self) {
+        let is_over = |starting: &Starting| starting.until <= tokio::time::Instant::now();
+        if !self.session.awaits_client() || self.starting.as_ref().is_some_and(is_over) {
+            self.starting = None;
         }
     }
 
@@ -298,19 +311,49 @@ where
         }
     }
 
-    async fn receive_request<S: Source>(
+    async fn take_request<S: Source>(
         &mut self,
         request: P::Request,
         server: &Server<S>,
     ) -> Result<(), Status> {
+        match self.receive_request(request)? {
+            // As good as never: it must not make the futures of all streams larger.
+            Some(moved) => Box::pin(self.follow(moved, server)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a request, unless it comes with another Node.
+    fn receive_request(&mut self, request: P::Request) -> Result<Option<Box<Moved<P>>>, Status> {
         let (mut header, interest) = P::parse(request);
         if let Some(node) = header.node.take() {
             let fingerprint = node::fingerprint(&node);
             if fingerprint != self.node {
-                Box::pin(self.reopen(&node, server)).await?;
-                self.node = fingerprint;
+                return Ok(Some(Box::new(Moved {
+                    node,
+                    fingerprint,
+                    header,
+                    interest,
+                })));
             }
         }
+        self.receive(header, interest)?;
+        Ok(None)
+    }
+
+    async fn follow<S: Source>(
+        &mut self,
+        moved: Box<Moved<P>>,
+        server: &Server<S>,
+    ) -> Result<(), Status> {
+        let Moved {
+            node,
+            fingerprint,
+            header,
+            interest,
+        } = *moved;
+        self.reopen(&node, server).await?;
+        self.node = fingerprint;
         self.receive(header, interest)
     }
 
@@ -328,7 +371,8 @@ where
         } = opened.map_err(|refusal| refused(node, &self.peer, refusal))?;
         info!(proxy = %self.proxy, now = %proxy.id, role = %proxy.role, "its node has changed");
         self.proxy = proxy.id.clone();
-        self.connected.redescribe(node, &self.peer, proxy);
+        self.connected
+            .redescribe(node, &self.peer, proxy, snapshots.bell());
         self.session.follow_client(Client::of(node));
         self.snapshots = snapshots;
         self.guard = guard;
@@ -401,6 +445,14 @@ impl<P: Protocol, B> Drop for Running<P, B> {
     fn drop(&mut self) {
         info!(proxy = %self.proxy, protocol = P::VARIANT.name(), "disconnected");
     }
+}
+
+/// A request that came with another Node than the stream was opened for.
+struct Moved<P: Protocol> {
+    node: Node,
+    fingerprint: Version,
+    header: Header,
+    interest: P::Interest,
 }
 
 /// Why a stream has something to do.

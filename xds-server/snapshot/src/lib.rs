@@ -20,7 +20,7 @@ mod version;
 
 pub use layer::Layer;
 pub use parts::Parts;
-pub use publish::{Assignment, LayerName, Publisher, PublisherClosed, SnapshotReceiver};
+pub use publish::{Assignment, Bell, LayerName, Publisher, PublisherClosed, SnapshotReceiver};
 pub use resource::{Body, Origin, Resource};
 pub use resource_set::{ResourceChange, ResourceSet};
 pub use resource_type::{Absence, Parent, ResourceType, TypeSpec};

@@ -1,16 +1,20 @@
 //! From the one writer to every stream: generations of layers.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+mod mailbox;
+
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
+use self::mailbox::{Mailbox, Readers};
 use crate::{LAYERS_MAX, Layer, Snapshot};
-
-/// Signals that may be left over before they are freed.
-const SIGNALS_SPARE: usize = 64;
 
 /// Names one layer: what may influence its content, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,15 +42,12 @@ impl fmt::Display for LayerName {
 #[derive(Debug, Default)]
 pub struct Publisher {
     shared: Arc<Shared>,
-    /// From how many signals on those that nobody waits for are looked for.
-    signals_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     current: ArcSwap<Generation>,
-    /// One sender per layer that is published or waited for. Held only for a map operation, never while anything is awaited.
-    signals: Mutex<BTreeMap<LayerName, watch::Sender<u64>>>,
+    readers: Mutex<Readers>,
 }
 
 #[derive(Debug, Default)]
@@ -110,22 +111,21 @@ impl Publisher {
             is_partial,
             layers,
         }));
-        let mut signals = self.shared.signals.lock();
-        if current.is_partial != is_partial {
-            // What streams may do has changed, if not what they have.
-            for signal in signals.values() {
-                signal.send_replace(number);
+        let woken: Vec<Arc<Mailbox>> = {
+            let readers = self.shared.readers.lock();
+            if current.is_partial == is_partial {
+                changed
+                    .iter()
+                    .flat_map(|name| readers.of(name))
+                    .cloned()
+                    .collect()
+            } else {
+                // What streams may do has changed, if not what they have.
+                readers.all().cloned().collect()
             }
-        }
-        for name in changed {
-            if let Some(signal) = signals.get(&name) {
-                signal.send_replace(number);
-            }
-        }
-        // Looking at all of them each time would make the change of one layer cost the number of layers.
-        if signals.len() >= self.signals_max {
-            signals.retain(|_, signal| signal.receiver_count() > 0);
-            self.signals_max = 2 * signals.len() + SIGNALS_SPARE;
+        };
+        for mailbox in woken {
+            mailbox.ring();
         }
         number
     }
@@ -152,14 +152,13 @@ impl Publisher {
 
     /// Connects a stream to its layers. The [`Assignment`] stays with the writer, who may later give the stream others.
     pub fn subscribe(&self, layers: Vec<LayerName>) -> (Assignment, SnapshotReceiver) {
-        let (sender, receiver) = watch::channel(Arc::from(bounded(layers)));
-        let mut receiver = SnapshotReceiver {
+        let mailbox = self.shared.readers.lock().enter(bounded(layers).into());
+        let assignment = Assignment {
             shared: self.shared.clone(),
-            assignment: receiver,
-            signals: [const { None }; LAYERS_MAX],
+            mailbox: mailbox.clone(),
         };
-        receiver.follow_assignment();
-        (Assignment(sender), receiver)
+        let shared = self.shared.clone();
+        (assignment, SnapshotReceiver { shared, mailbox })
     }
 }
 
@@ -174,28 +173,38 @@ fn bounded(mut layers: Vec<LayerName>) -> Vec<LayerName> {
 
 /// The writer's hold on which layers a stream reads.
 #[derive(Debug)]
-pub struct Assignment(watch::Sender<Arc<[LayerName]>>);
+pub struct Assignment {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+}
 
 impl Assignment {
     /// The layers that the stream reads now.
     pub fn layers(&self) -> Arc<[LayerName]> {
-        self.0.borrow().clone()
+        self.mailbox.layers()
     }
 
     /// Gives the stream other layers, of which at most [`LAYERS_MAX`] count.
     pub fn assign(&self, layers: Vec<LayerName>) {
-        self.0.send_if_modified(|current| {
-            let changed = **current != *layers;
-            if changed {
-                *current = Arc::from(bounded(layers));
-            }
-            changed
-        });
+        let layers = bounded(layers);
+        if *self.mailbox.layers() == *layers {
+            return;
+        }
+        let mut readers = self.shared.readers.lock();
+        readers.reassign(&self.mailbox, layers.into());
+        drop(readers);
+        self.mailbox.ring();
     }
 
     /// Whether the stream has ended.
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.mailbox.is_abandoned()
+    }
+}
+
+impl Drop for Assignment {
+    fn drop(&mut self) {
+        self.mailbox.close();
     }
 }
 
@@ -215,15 +224,14 @@ impl std::error::Error for PublisherClosed {}
 #[derive(Debug)]
 pub struct SnapshotReceiver {
     shared: Arc<Shared>,
-    assignment: watch::Receiver<Arc<[LayerName]>>,
-    signals: [Option<watch::Receiver<u64>>; LAYERS_MAX],
+    mailbox: Arc<Mailbox>,
 }
 
 impl SnapshotReceiver {
     /// The newest snapshot, all of one generation; `None` while one of its layers has not been made yet.
     pub fn current(&self) -> Option<Snapshot> {
         let generation = self.shared.current.load();
-        let names = self.assignment.borrow();
+        let names = self.mailbox.layers();
         let layers: Option<Vec<_>> = names
             .iter()
             .map(|name| generation.layers.get(name).cloned())
@@ -238,7 +246,7 @@ impl SnapshotReceiver {
 
     /// The layers that this stream reads.
     pub fn layers(&self) -> Arc<[LayerName]> {
-        self.assignment.borrow().clone()
+        self.mailbox.layers()
     }
 
     /// Waits until [`Self::current`] may have something new. Cancel-safe.
@@ -246,64 +254,47 @@ impl SnapshotReceiver {
     /// # Errors
     /// When the writer has dropped this stream's assignment: nothing will come any more.
     pub async fn changed(&mut self) -> Result<(), PublisherClosed> {
-        let [first, second, third, fourth] = &mut self.signals;
-        tokio::select! {
-            assignment = self.assignment.changed() => {
-                assignment.map_err(|_| PublisherClosed)?;
-                self.follow_assignment();
-            }
-            () = signalled(first) => {}
-            () = signalled(second) => {}
-            () = signalled(third) => {}
-            () = signalled(fourth) => {}
-        }
-        Ok(())
+        poll_fn(|context| self.poll_changed(context)).await
     }
 
-    /// Whether [`Self::current`] may have something new since it was last said so: [`Self::changed`] for who does not wait, and much
-    /// cheaper than to begin to wait.
+    /// As [`Self::changed`]. Cheap to call again and again; the task that was given last is woken.
     ///
     /// # Errors
-    /// When the writer has dropped this stream's assignment: nothing will come any more.
-    pub fn has_changed(&mut self) -> Result<bool, PublisherClosed> {
-        let is_reassigned = self.assignment.has_changed().map_err(|_| PublisherClosed)?;
-        if is_reassigned {
-            self.follow_assignment();
-        }
-        let mut has_changed = is_reassigned;
-        for signal in self.signals.iter_mut().flatten() {
-            // The senders outlive their receivers.
-            if signal.has_changed().unwrap_or(false) {
-                signal.mark_unchanged();
-                has_changed = true;
-            }
-        }
-        Ok(has_changed)
+    /// As [`Self::changed`].
+    pub fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PublisherClosed>> {
+        self.mailbox.poll_news(context)
     }
 
-    fn follow_assignment(&mut self) {
-        let names = self.assignment.borrow_and_update().clone();
-        let mut signals = self.shared.signals.lock();
-        let mut names = names.iter();
-        for slot in &mut self.signals {
-            *slot = names.next().map(|name| {
-                signals
-                    .entry(name.clone())
-                    .or_insert_with(|| watch::Sender::new(0))
-                    .subscribe()
-            });
-        }
+    /// Whether [`Self::current`] may have something new since it was last said so: [`Self::changed`] for who does not wait.
+    ///
+    /// # Errors
+    /// As [`Self::changed`].
+    pub fn has_changed(&mut self) -> Result<bool, PublisherClosed> {
+        self.mailbox.take_news()
+    }
+
+    /// Wakes whoever waits for a change, although there may be none.
+    pub fn bell(&self) -> Bell {
+        Bell(self.mailbox.clone())
     }
 }
 
-/// Waits for a change of one layer. A signal whose sender is gone never fires: senders outlive their receivers.
-async fn signalled(signal: &mut Option<watch::Receiver<u64>>) {
-    if let Some(receiver) = signal
-        && receiver.changed().await.is_ok()
-    {
-        return;
+impl Drop for SnapshotReceiver {
+    fn drop(&mut self) {
+        self.shared.readers.lock().leave(&self.mailbox);
     }
-    std::future::pending::<()>().await;
+}
+
+/// Wakes a stream for something else than a snapshot, as if there were a new one: what a stream waits for costs each time that it waits,
+/// so it had better wait for one thing only.
+#[derive(Debug, Clone)]
+pub struct Bell(Arc<Mailbox>);
+
+impl Bell {
+    /// Wakes the stream.
+    pub fn ring(&self) {
+        self.0.ring();
+    }
 }
 
 #[cfg(test)]
@@ -423,16 +414,29 @@ mod tests {
     }
 
     #[test]
-    fn signals_of_streams_that_ended_are_freed() {
-        let mut publisher = Publisher::new();
-        for number in 0..1000 {
-            let (_assignment, _receiver) = publisher.subscribe(names(&[&format!("{number}")]));
-            if number % 10 == 0 {
-                publisher.publish([]);
-            }
-        }
-        publisher.publish([]);
-        let left_over = publisher.shared.signals.lock().len();
-        assert!(left_over <= SIGNALS_SPARE, "{left_over}");
+    fn streams_that_have_ended_are_forgotten() {
+        let publisher = Publisher::new();
+        let (assignment, receiver) = publisher.subscribe(names(&["a", "b"]));
+        assignment.assign(names(&["b", "c"]));
+        let readers = |publisher: &Publisher| publisher.shared.readers.lock().all().count();
+        assert_eq!(readers(&publisher), 2);
+        assert!(!assignment.is_closed());
+        drop(receiver);
+        assert!(assignment.is_closed());
+        assert_eq!(readers(&publisher), 0);
+        // Not even by a writer who has not noticed yet.
+        assignment.assign(names(&["d"]));
+        assert_eq!(readers(&publisher), 0);
+    }
+
+    #[test]
+    fn who_rings_wakes_a_stream_without_news() {
+        let publisher = Publisher::new();
+        let (_assignment, mut receiver) = publisher.subscribe(names(&["a"]));
+        let bell = receiver.bell();
+        assert!(!is_woken(&mut receiver));
+        bell.ring();
+        bell.ring();
+        assert!(is_woken(&mut receiver));
     }
 }

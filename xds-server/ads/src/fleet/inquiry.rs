@@ -1,44 +1,63 @@
 //! Questions to a stream about what it holds.
 
+use bowline_snapshot::Bell;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::session::StreamView;
 
-/// Who waits for the answer of one stream. A stream that nobody asks about pays for the two empty fields.
-#[derive(Debug, Default)]
+/// Who waits for the answer of one stream.
+#[derive(Debug)]
 pub(crate) struct Inquiries {
-    waiting: Mutex<Vec<oneshot::Sender<StreamView>>>,
-    asked: Notify,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    senders: Vec<oneshot::Sender<StreamView>>,
+    /// Wakes the stream.
+    bell: Bell,
 }
 
 /// Questions that may wait at one stream: one that does not answer must not gather them.
 const WAITING_MAX: usize = 16;
 
 impl Inquiries {
+    pub(crate) fn new(bell: Bell) -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                senders: Vec::new(),
+                bell,
+            }),
+        }
+    }
+
+    /// The stream hears another bell now.
+    pub(crate) fn move_to(&self, bell: Bell) {
+        let mut waiting = self.waiting.lock();
+        // Whoever has asked by the old one is heard.
+        bell.ring();
+        waiting.bell = bell;
+    }
+
     /// The stream's answer. `None` where it has ended, or has too many questions to answer already.
     pub(crate) async fn ask(&self) -> Option<StreamView> {
         let (sender, answer) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock();
-            waiting.retain(|sender| !sender.is_closed());
-            if waiting.len() >= WAITING_MAX {
+            waiting.senders.retain(|sender| !sender.is_closed());
+            if waiting.senders.len() >= WAITING_MAX {
                 return None;
             }
-            waiting.push(sender);
+            waiting.senders.push(sender);
+            waiting.bell.ring();
         }
-        self.asked.notify_one();
         answer.await.ok()
-    }
-
-    /// Waits until somebody asks. Cancel-safe.
-    pub(crate) async fn asked(&self) {
-        self.asked.notified().await;
     }
 
     /// Answers whoever waits.
     pub(crate) fn answer(&self, view: impl FnOnce() -> StreamView) {
-        let waiting = std::mem::take(&mut *self.waiting.lock());
+        let waiting = std::mem::take(&mut self.waiting.lock().senders);
         if waiting.is_empty() {
             return;
         }
@@ -51,6 +70,6 @@ impl Inquiries {
 
     /// The stream ends: there will be no answer.
     pub(crate) fn close(&self) {
-        self.waiting.lock().clear();
+        self.waiting.lock().senders.clear();
     }
 }

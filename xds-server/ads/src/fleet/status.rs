@@ -39,8 +39,8 @@ pub struct ProxyStatus {
     pub connected_at: OffsetDateTime,
     /// Whether anything is ready for it. What it holds is up to date where it is and nothing was sent.
     pub has_snapshot: bool,
-    /// What happened to each type, by its short name.
-    pub types: BTreeMap<&'static str, TypeStatus>,
+    /// What happened to each type, by its short name. In boxes, because a map has room for eleven and proxies ask for four or five.
+    pub types: BTreeMap<&'static str, Box<TypeStatus>>,
 }
 
 /// What happened to one type on one stream.

@@ -1,5 +1,5 @@
 use bowline_identity::{Claimed, PeerIdentity};
-use bowline_snapshot::Version;
+use bowline_snapshot::{Publisher, Version};
 use time::macros::datetime;
 
 use super::*;
@@ -23,7 +23,8 @@ fn connect(fleet: &Fleet, id: &str) -> Connected {
         role: "sidecar".into(),
         identity: PeerIdentity::Claimed(Claimed { spiffe_id: None }),
     };
-    fleet.connect(Variant::Delta, &node, &peer, proxy, NOW)
+    let (_, snapshots) = Publisher::new().subscribe(Vec::new());
+    fleet.connect(Variant::Delta, &node, &peer, proxy, snapshots.bell(), NOW)
 }
 
 fn received(verdict: Verdict) -> Received {

@@ -13,7 +13,7 @@ use super::{
 impl<P: Protocol> Session<P> {
     /// What the client was last sent of the type that resources of this one belong to.
     pub(super) fn parents(&self, resource_type: ResourceType) -> Option<&Stage> {
-        self.tracks.get(&resource_type.parent()?)?.sent.as_ref()
+        self.tracks.get(resource_type.parent()?)?.sent.as_ref()
     }
 
     /// Envoy warms a changed cluster only with endpoints that arrive after it, whether or not those changed, and a route configuration
@@ -23,13 +23,13 @@ impl<P: Protocol> Session<P> {
         let is_reconnected = P::VARIANT == Variant::Delta
             && self
                 .tracks
-                .get(&parent)
+                .get(parent)
                 .is_some_and(|track| track.is_reconnected);
         let types = self.settings.types.iter().copied();
         for child in types.filter(|child| child.parent() == Some(parent)) {
             // It may come to say that it holds what it held behind the older parent, or got before there was one.
             let may_be_disbelieved = is_reconnected || child.has_namespaces();
-            if !may_be_disbelieved && !self.tracks.contains_key(&child) {
+            if !may_be_disbelieved && !self.tracks.has(child) {
                 continue;
             }
             let mut names: Vec<Arc<str>> = Vec::new();
@@ -45,7 +45,7 @@ impl<P: Protocol> Session<P> {
                 });
                 names.extend(own.map(|own| own.name().clone()));
             }
-            match self.tracks.get_mut(&child) {
+            match self.tracks.get_mut(child) {
                 Some(track) => {
                     for name in &names {
                         let found = track.find(&stage.snapshot, name);

@@ -34,22 +34,21 @@ impl Track {
         if !may_lack && self.is_all_held(&held, &stage.snapshot) {
             return Work::default();
         }
-        if sent_before.is_none()
-            && owed == Owed::All
-            && let Some(all) = self.all_at_once(&held, &stage.snapshot)
-        {
-            work.introduces = !all.is_empty();
-            work.upserts = all;
-            work.owed = owed;
-            return work;
-        }
         let mut held = match held {
             Held::Each(versions) => versions,
             Held::Nothing | Held::AllAt(_) => BTreeMap::new(),
         };
 
         let before = sent_before.as_ref().map(|stage| &stage.snapshot);
-        let mut candidates = self.candidates(before, &owed, &stage.snapshot);
+        let is_first = before.is_none() && owed == Owed::All;
+        let missing = is_first
+            .then(|| self.all_at_once(&mut work, &mut held, context))
+            .flatten();
+        let in_order = work.upserts.len();
+        let mut candidates = match missing {
+            Some(missing) => missing.into_iter().map(|name| (name, true)).collect(),
+            None => self.candidates(before, &owed, &stage.snapshot),
+        };
         if before.is_some() && !stage.snapshot.is_partial() {
             // What was left alone while something was lacking counts as sent, and was not.
             let left = held.keys().filter(|name| self.subscription.covers(name));
@@ -71,6 +70,10 @@ impl Track {
                 None => self.absent(&mut work, before, name, is_owed, &mut held, context),
             }
         }
+        if in_order > 0 && work.upserts.len() > in_order {
+            work.upserts
+                .sort_by(|one, other| one.name().cmp(other.name()));
+        }
         self.absent_but_held(&mut work, held, context);
         work.removed.extend(self.lingering.take_due(context));
         self.add_part(&mut work, context);
@@ -81,19 +84,47 @@ impl Track {
         work
     }
 
-    /// All that a client gets which holds nothing, in order of names; none where some of it has to be looked at more closely. This is what
-    /// a fleet that starts costs: it goes through names and resources side by side, and looks for none.
-    fn all_at_once(&self, held: &Held, snapshot: &Snapshot) -> Option<Vec<Resource>> {
+    /// Takes all that a first answer consists of at once, and gives back the names that have to be looked at one by one; none where all of
+    /// them have to. This is what a fleet costs that starts, or comes back after a restart: it goes through names, resources, parents and
+    /// what the client holds side by side, in order, and looks for none.
+    fn all_at_once(
+        &self,
+        work: &mut Work,
+        held: &mut BTreeMap<String, String>,
+        context: &Context<'_>,
+    ) -> Option<Vec<Arc<str>>> {
+        let snapshot = &context.stage.snapshot;
+        let is_left_alone = snapshot.is_partial() && !held.is_empty();
+        if is_left_alone || self.has_rare() || !self.lingering.is_empty() {
+            return None;
+        }
+        let (all, missing) = self.all_in_order(snapshot)?;
+        if held.is_empty() {
+            work.introduces |= !all.is_empty();
+            work.upserts = all;
+            return Some(missing);
+        }
+        let mut claims = std::mem::take(held).into_iter().peekable();
+        for (resource, version) in context.versioned(self.resource_type, &all) {
+            while let Some(claim) = claims.next_if(|(name, _)| **name < **resource.name()) {
+                held.extend([claim]);
+            }
+            match claims.next_if(|(name, _)| **name == **resource.name()) {
+                Some((_, claimed)) if version.is(&claimed) => continue,
+                Some(_) => {}
+                None => work.introduces = true,
+            }
+            work.upserts.push(resource);
+        }
+        held.extend(claims);
+        Some(missing)
+    }
+
+    /// The members that a client wants and the names that it asks for beside them, both in order; none where names stand for more than one
+    /// resource.
+    fn all_in_order(&self, snapshot: &Snapshot) -> Option<(Vec<Resource>, Vec<Arc<str>>)> {
         let resource_type = self.resource_type;
-        let holds_nothing = match held {
-            Held::Nothing | Held::AllAt(_) => true,
-            Held::Each(versions) => versions.is_empty(),
-        };
-        let is_plain = holds_nothing
-            && !self.has_rare()
-            && self.lingering.is_empty()
-            && !snapshot.has_aliases(resource_type);
-        if !is_plain {
+        if snapshot.has_aliases(resource_type) {
             return None;
         }
         let names = self.subscription.names();
@@ -105,7 +136,7 @@ impl Track {
             // Stable: the earlier layer wins, as in `Snapshot::get`. Each layer is in order already, so this costs little.
             all.sort_by(|one, other| one.name().cmp(other.name()));
             all.dedup_by(|later, earlier| later.name() == earlier.name());
-            return Some(all);
+            return Some((all, Vec::new()));
         }
         if names
             .iter()
@@ -113,8 +144,16 @@ impl Track {
         {
             return None;
         }
+        let mut all = Vec::with_capacity(names.len());
+        let mut missing = Vec::new();
         let found = snapshot.members_named(resource_type, names.texts());
-        found.into_iter().map(Option::<&Resource>::cloned).collect()
+        for (name, found) in names.iter().zip(found) {
+            match found {
+                Some(resource) => all.push(resource.clone()),
+                None => missing.push(name.clone()),
+            }
+        }
+        Some((all, missing))
     }
 
     /// A resource as it is now. Who asks for the endpoints of a cluster that it was sent, and that is gone meanwhile, gets those that

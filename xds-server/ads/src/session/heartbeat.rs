@@ -99,7 +99,7 @@ impl<P: Protocol> Session<P> {
     pub(super) fn heartbeat(&mut self, now: Instant) -> Option<Response> {
         loop {
             let due = |track: &&Track| track.is_heartbeat_due(now);
-            let resource_type = self.tracks.values().find(due)?.resource_type;
+            let resource_type = self.tracks.iter().find(due)?.resource_type;
             let heartbeat = self.heartbeat_of(resource_type, now);
             if heartbeat.is_some() {
                 return heartbeat;
@@ -112,7 +112,7 @@ impl<P: Protocol> Session<P> {
         let parents = self
             .parents(resource_type)
             .map(|stage| stage.snapshot.clone());
-        let track = self.tracks.get_mut(&resource_type)?;
+        let track = self.tracks.get_mut(resource_type)?;
         let Due {
             generation,
             version,

@@ -294,6 +294,16 @@ impl Track {
         holds_something && snapshot.is_partial() && !self.is_all_held(&self.held, snapshot)
     }
 
+    /// Whether there is certainly nothing to say, nor to wait for: the client has this very stage, and is owed nothing. Nearly always so.
+    pub(crate) fn is_idle(&self, stage: &Stage) -> bool {
+        let is_current = |sent: &Stage| sent.number == stage.number;
+        self.sent.as_ref().is_some_and(is_current)
+            && !self.must_answer
+            && !self.owes()
+            && self.lingering.is_empty()
+            && !self.rejections().is_some_and(Rejections::has_parts)
+    }
+
     /// Whether [`Self::take_work`] has anything to look at.
     pub(crate) fn has_work(&self, context: &Context<'_>) -> bool {
         if self.is_withheld(&context.stage.snapshot) {

@@ -46,7 +46,7 @@ impl<P: Protocol> Session<P> {
     /// What the client has of everything that it subscribes to.
     pub(crate) fn view(&self) -> StreamView {
         let newest = self.gate.newest().map(|stage| &stage.snapshot);
-        let types = self.tracks.values().map(|track| of_type(track, newest));
+        let types = self.tracks.iter().map(|track| of_type(track, newest));
         StreamView(types.collect())
     }
 }

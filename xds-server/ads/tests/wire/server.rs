@@ -97,13 +97,6 @@ impl Served {
         }
     }
 
-    /// Waits until so many streams were let in.
-    pub(crate) async fn until_connected(&self, count: usize) {
-        while self.fleet.len() < count {
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Waits until the node `slow`, whose source never answers, has asked it.
     pub(crate) async fn until_slow_opens(&self) {
         self.slow_opens.notified().await;
