@@ -81,6 +81,7 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         gateway,
         identity,
         generator,
+        bowline_role,
     } = match &node.metadata {
         Some(entries) => metadata::from_struct(entries).map_err(|error| {
             invalid(
@@ -98,7 +99,16 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         .parse()
         .map_err(|error| invalid("namespace", namespace, format!("{error}")))?;
     let name: Arc<str> = given(&name).unwrap_or(parts.name).into();
+    let is_east_west = match given(&bowline_role) {
+        None => false,
+        Some(EAST_WEST) => true,
+        Some(other) => {
+            let reason = format!("is not '{EAST_WEST}', the only role that is said there");
+            return Err(invalid("metadata BOWLINE_ROLE", other, reason));
+        }
+    };
     let role = match (given(&gateway), parts.is_gateway) {
+        _ if is_east_west => Role::EastWest,
         _ if parts.is_grpc || is_grpc(node, &generator) => Role::Grpc,
         (Some(gateway), _) => {
             Role::Gateway(gateway_name(gateway, &namespace).ok_or_else(|| {
@@ -175,6 +185,9 @@ pub fn proxy(node: &Node, proven: Option<&Proven>, mesh: &Mesh) -> Result<Proxy,
         None => Ok(proxy),
     }
 }
+
+/// The role of an east-west gateway.
+pub(crate) const EAST_WEST: &str = "east-west";
 
 /// What forwards requests by their host, in Envoy's names.
 const HOST_LOOKUP_EXTENSIONS: [&str; 2] = [
@@ -254,7 +267,7 @@ fn check(
         .map(|(namespace, _)| namespace);
     let namespaces = match &proxy.role {
         Role::Gateway(gateway) => [&proxy.namespace, &gateway.namespace],
-        Role::Sidecar(_) | Role::Grpc => [&proxy.namespace, &proxy.namespace],
+        Role::Sidecar(_) | Role::EastWest | Role::Grpc => [&proxy.namespace, &proxy.namespace],
     };
     if let Some(other) = namespaces
         .into_iter()

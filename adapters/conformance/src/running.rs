@@ -297,7 +297,11 @@ fn hostname_of(object: &Object) -> Option<String> {
         Spec::Service(service) => Some(service.hostname.to_string()),
         Spec::Endpoints(group) => Some(group.service.to_string()),
         Spec::Policy(policy) => Some(policy.service.to_string()),
-        Spec::Workload(_) | Spec::HttpRoute(_) | Spec::StreamRoute(_) | Spec::Gateway(_) => None,
+        Spec::Workload(_)
+        | Spec::HttpRoute(_)
+        | Spec::StreamRoute(_)
+        | Spec::Gateway(_)
+        | Spec::NetworkGateway(_) => None,
     }
 }
 

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use bowline_document::{DecodeError, DecodeErrorKind, Node};
 use bowline_mesh::{
-    Code, Hostname, Kind, Namespace, Object, ObjectKey, RegistrySettings, Severity, Source, Spec,
+    Code, Hostname, Kind, Namespace, Network, Object, ObjectKey, RegistrySettings, Severity,
+    Source, Spec,
 };
 
 /// What an entry is about.
@@ -20,6 +21,7 @@ pub(crate) struct Subject {
 pub(crate) enum Identity {
     Service(Hostname),
     Workload(Namespace, Arc<str>),
+    Network(Network),
 }
 
 impl Identity {
@@ -36,6 +38,7 @@ impl Identity {
                 let (workload, _) = name.split_once(GROUP_SEPARATOR)?;
                 Some(Self::Workload(namespace.clone(), workload.into()))
             }
+            Spec::NetworkGateway(gateway) => Some(Self::Network(gateway.network.clone())),
             Spec::HttpRoute(_) | Spec::StreamRoute(_) | Spec::Gateway(_) => None,
         }
     }
@@ -46,6 +49,7 @@ impl fmt::Display for Identity {
         match self {
             Self::Service(hostname) => write!(f, "service {hostname}"),
             Self::Workload(namespace, name) => write!(f, "workload {namespace}/{name}"),
+            Self::Network(network) => write!(f, "network {network}"),
         }
     }
 }

@@ -88,6 +88,14 @@ pub(crate) struct TrafficEntry {
     pub(crate) retries_max: Option<NonZeroU32>,
 }
 
+/// An item of `networks`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NetworkEntry {
+    pub(crate) name: Network,
+    pub(crate) gateways: Vec<String>,
+}
+
 /// An item of `workloads`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

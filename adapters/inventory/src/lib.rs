@@ -6,12 +6,13 @@
 //!
 //! Each entry is read by itself: one that is wrong is a Problem and keeps its last good version, and nothing else suffers from it.
 //! A file that cannot be read, or was caught half-written, keeps all of its entries. The format is in README.md. Reading order:
-//! [`Inventory`], the shell that watches; [`read`], the pure core; then `format` (what is written) and `service` and `workload`
-//! (what it means).
+//! [`Inventory`], the shell that watches; [`read`], the pure core; then `format` (what is written) and `service`,
+//! `workload` and `network` (what it means).
 
 mod entry;
 mod format;
 mod inventory;
+mod network;
 mod problem;
 mod read;
 mod service;

@@ -8,6 +8,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     entry::{Context, Effect, Entry, Finding},
+    network::network,
     service::service,
     workload::workload,
 };
@@ -22,6 +23,8 @@ struct Frame {
     _services: Option<IgnoredAny>,
     #[serde(rename = "workloads")]
     _workloads: Option<IgnoredAny>,
+    #[serde(rename = "networks")]
+    _networks: Option<IgnoredAny>,
 }
 
 /// Reads all entries. What is wrong with the frame is an entry without a subject.
@@ -79,7 +82,7 @@ fn document_entries(
     let Some(sections) = document.as_map() else {
         return Err(unread(
             document.line(),
-            "it has no `services` and no `workloads`",
+            "it has no `services`, no `workloads` and no `networks`",
         ));
     };
     let namespace = document.get("namespace").map(Node::decode);
@@ -106,6 +109,7 @@ fn document_entries(
         let read = match key.as_str() {
             "services" => service,
             "workloads" => workload,
+            "networks" => network,
             _ => continue,
         };
         any_section = true;
@@ -125,7 +129,7 @@ fn document_entries(
         true => Ok(()),
         false => Err(unread(
             document.line(),
-            "it has no `services` and no `workloads`",
+            "it has no `services`, no `workloads` and no `networks`",
         )),
     }
 }

@@ -4,6 +4,7 @@
 //! once however often it was noted, and what comes out differently is told by [`ClusterState::event`].
 
 mod external_name;
+mod network;
 mod parts;
 mod settle;
 mod statuses;
@@ -274,7 +275,9 @@ impl ClusterState {
             said.or(known.good.as_ref()).cloned()
         });
         if let Some(now) = &object.manifest {
+            let network = self.network_label(&name);
             self.affected = self.affected.max(self.references.insert(&name, now));
+            self.dirty_if_moved(&name, network);
             match (&**now, before.as_deref()) {
                 (Manifest::EndpointSlice(now), Some(Manifest::EndpointSlice(before))) => {
                     self.unlink(&name, before);
@@ -376,7 +379,9 @@ impl ClusterState {
         };
         self.dirty.remove(name);
         self.doubted.remove(name);
+        let network = self.network_label(name);
         self.affected = self.affected.max(self.references.remove(name));
+        self.dirty_if_moved(name, network);
         self.telling.differs(&known.objects, &[]);
         if !known.problems.is_empty() || external_name::is_external(&known.objects) {
             self.telling.problems_differ();

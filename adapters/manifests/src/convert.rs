@@ -79,26 +79,42 @@ pub fn objects_of<'o>(
     let Some(first) = object_key(name, settings) else {
         return Vec::new();
     };
-    let further = |index: usize| match name.kind {
-        ManifestKind::Service if index == 0 => objects.get(&ObjectKey {
-            kind: Kind::Endpoints,
-            name: external_name(&name.name),
+    let further = |index: usize| match (name.kind, index) {
+        // It is the one or the other.
+        (ManifestKind::Service, 0) => objects
+            .get(&ObjectKey {
+                kind: Kind::Endpoints,
+                name: external_name(&name.name),
+                ..first.clone()
+            })
+            .or_else(|| {
+                objects.get(&ObjectKey {
+                    kind: Kind::NetworkGateway,
+                    ..first.clone()
+                })
+            }),
+        (ManifestKind::Gateway, 0) => objects.get(&ObjectKey {
+            kind: Kind::NetworkGateway,
+            name: east_west_name(&name.name),
             ..first.clone()
         }),
-        ManifestKind::Ingress => objects.get(&ObjectKey {
+        (ManifestKind::Ingress, _) => objects.get(&ObjectKey {
             name: ingress_name(&name.name, index + 1),
             ..first.clone()
         }),
-        ManifestKind::Service
-        | ManifestKind::Namespace
-        | ManifestKind::EndpointSlice
-        | ManifestKind::IngressClass
-        | ManifestKind::GatewayClass
-        | ManifestKind::Gateway
-        | ManifestKind::ReferenceGrant
-        | ManifestKind::HttpRoute
-        | ManifestKind::TlsRoute
-        | ManifestKind::TcpRoute => None,
+        (
+            ManifestKind::Service
+            | ManifestKind::Gateway
+            | ManifestKind::Namespace
+            | ManifestKind::EndpointSlice
+            | ManifestKind::IngressClass
+            | ManifestKind::GatewayClass
+            | ManifestKind::ReferenceGrant
+            | ManifestKind::HttpRoute
+            | ManifestKind::TlsRoute
+            | ManifestKind::TcpRoute,
+            _,
+        ) => None,
     };
     let further = (0..).map_while(further);
     objects.get(&first).into_iter().chain(further).collect()
@@ -131,6 +147,11 @@ pub(crate) fn ingress_name(ingress: &str, index: usize) -> Arc<str> {
 /// The name of a Service's own endpoints: an EndpointSlice may have the name of the service, and `:` is in no name of Kubernetes.
 pub(crate) fn external_name(service: &str) -> Arc<str> {
     format!("{service}:external").into()
+}
+
+/// The name of a Gateway as an east-west gateway: a Service that is one may have its name.
+pub(crate) fn east_west_name(gateway: &str) -> Arc<str> {
+    format!("{gateway}:gateway").into()
 }
 
 /// Kinds that become the same kind of object may have objects of the same name. `:` is in no name of Kubernetes.

@@ -17,6 +17,7 @@ use crate::{
     Metadata, PodFacts,
     convert::Scope,
     metadata::{null_is_default, shortened},
+    network::reported_network,
     report::{Field, Report},
     service::Transport,
 };
@@ -172,11 +173,12 @@ pub(crate) fn objects(
             continue;
         };
         let pod = pod(endpoint, scope).cloned().unwrap_or_default();
+        let network = reported_network(Some(&pod.labels), &field, scope, report);
         endpoints.push(MeshEndpoint {
             address,
             ports: ports.clone(),
             locality: locality(endpoint, scope),
-            network: scope.context.settings.network.clone(),
+            network,
             labels: pod.labels,
             weight: 1,
             health: endpoint.conditions.health(),

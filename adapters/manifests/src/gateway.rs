@@ -2,19 +2,20 @@
 
 mod listener;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bowline_mesh::{Gateway as MeshGateway, Object, Spec};
 use serde::Deserialize;
 
 use crate::{
     GatewayAddress, Metadata,
-    convert::Scope,
+    convert::{self, Scope},
     metadata::{Present, null_is_default},
+    network::{self, gateway_address, leads_into},
     report::{Field, Report},
 };
 
-use listener::{listener, repeated};
+use listener::{listener, passthrough_port, repeated};
 
 pub(crate) use listener::Listener;
 
@@ -26,6 +27,8 @@ pub(crate) const IGNORED: &[&str] = &[];
 pub struct Gateway {
     pub(crate) metadata: Metadata,
     spec: GatewaySpec,
+    #[serde(default, deserialize_with = "null_is_default")]
+    status: GatewayStatus,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -42,6 +45,12 @@ struct GatewaySpec {
     tls: Option<Present>,
     allowed_listeners: Option<Present>,
     default_scope: Option<Present>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct GatewayStatus {
+    #[serde(default, deserialize_with = "null_is_default")]
+    addresses: Vec<WrittenAddress>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -75,14 +84,15 @@ impl Gateway {
     }
 }
 
-/// Nothing, silently, for a gateway of another controller's class.
+/// Nothing, silently, for a gateway of another controller's class, unless it leads into a network.
 pub(crate) fn objects(
     gateway: &Gateway,
     scope: &Scope<'_>,
     report: &mut Report<'_>,
 ) -> Vec<Object> {
+    let east_west = east_west(gateway, scope, report);
     if !scope.context.references.is_our_class(gateway.class()) {
-        return Vec::new();
+        return east_west.into_iter().collect();
     }
     let spec = &gateway.spec;
     let field = Field::root("spec");
@@ -101,7 +111,30 @@ pub(crate) fn objects(
     let listeners = listeners
         .filter_map(|(index, item)| listener(item, &field.index(index), scope, report))
         .collect();
-    vec![scope.object(Spec::Gateway(Arc::new(MeshGateway { listeners })))]
+    let gateway = scope.object(Spec::Gateway(Arc::new(MeshGateway { listeners })));
+    std::iter::once(gateway).chain(east_west).collect()
+}
+
+/// The east-west gateway that a gateway is, if it is one. Whose class it is does not matter: it is there and passes TLS through.
+fn east_west(gateway: &Gateway, scope: &Scope<'_>, report: &mut Report<'_>) -> Option<Object> {
+    let network = leads_into(&gateway.metadata.labels, report)?;
+    let mut addresses = BTreeSet::new();
+    let roots = [
+        (Field::root("spec"), &gateway.spec.addresses),
+        (Field::root("status"), &gateway.status.addresses),
+    ];
+    for (root, written) in roots {
+        let field = root.key("addresses");
+        for (index, address) in written.iter().enumerate() {
+            // Of an address in the spec without a value, the status has what was given.
+            if !address.value.is_empty() {
+                addresses.extend(gateway_address(&address.value, &field.index(index), report));
+            }
+        }
+    }
+    let name = convert::east_west_name(scope.name);
+    let port = passthrough_port(&gateway.spec.listeners);
+    network::gateway(name, network, &addresses, port, scope, report)
 }
 
 fn not_honoured(gateway: &Gateway, field: &Field<'_>, report: &mut Report<'_>) {

@@ -155,6 +155,7 @@ impl ManifestKind {
         let everywhere = ["apiVersion", "kind", "status"];
         everywhere.contains(&path)
             || path.starts_with("metadata.")
+            // Controllers write what they like there.
             || path.starts_with("status.")
             || self
                 .ignored_fields()

@@ -25,6 +25,7 @@ mod kind;
 mod matching;
 mod metadata;
 mod namespace;
+mod network;
 mod parent;
 mod read;
 mod reference_grant;
@@ -50,9 +51,10 @@ pub use ingress_class::IngressClass;
 pub use kind::{Manifest, ManifestKind};
 pub use metadata::{ManifestName, ManifestNameError, Metadata};
 pub use namespace::Namespace;
+pub use network::network_of;
 pub use read::{State, read};
 pub use reference_grant::ReferenceGrant;
-pub use references::{Affects, PodFacts, References};
+pub use references::{Affects, CLUSTER_NETWORK_NAMESPACE, PodFacts, References};
 pub use service::Service;
 pub use status::{
     Condition, GATEWAY_CONTROLLER, GatewayAddress, GatewayStatus, Known, ListenerStatus, Outcome,

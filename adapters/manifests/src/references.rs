@@ -12,6 +12,7 @@ use crate::{
     GATEWAY_CONTROLLER, GatewayAddress, Manifest, ManifestKind, ManifestName,
     ingress_class::{self, ClassFacts},
     metadata::LabelSelector,
+    network::NETWORK_LABEL,
     reference_grant::ReferenceGrant,
 };
 
@@ -100,6 +101,9 @@ pub struct PodFacts {
     /// Who it is.
     pub identity: Option<SpiffeId>,
 }
+
+/// The namespace whose label says the network of a whole cluster.
+pub const CLUSTER_NETWORK_NAMESPACE: &str = "istio-system";
 
 /// A reference from one object to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,6 +304,15 @@ impl References {
     /// Where a node stands, if it says so.
     pub fn node(&self, name: &str) -> Option<&Locality> {
         self.nodes.get(name)
+    }
+
+    /// The label with the network of what runs in a namespace: its own, or the whole cluster's.
+    pub fn network_label(&self, namespace: &Namespace) -> Option<&Arc<str>> {
+        let label = |namespace: &str| self.namespaces.get(namespace)?.get(NETWORK_LABEL);
+        [namespace.as_str(), CLUSTER_NETWORK_NAMESPACE]
+            .into_iter()
+            .filter_map(label)
+            .find(|label| !label.is_empty())
     }
 
     /// Every namespace has its own name as a label, also one whose object has not been seen.

@@ -3,6 +3,7 @@
 //! What concerns traffic from outside of a cluster (node ports, load balancers) or the making of EndpointSlices (selectors, target
 //! ports) means nothing to callers in the mesh.
 
+mod east_west;
 mod port;
 
 use std::{
@@ -20,11 +21,13 @@ use serde::Deserialize;
 use crate::{
     GatewayAddress, Metadata,
     convert::{self, Scope},
-    metadata::{Present, null_is_default, shortened},
+    metadata::{null_is_default, shortened},
+    network::{NETWORK_LABEL, reported_network},
     references::Exposure,
     report::{Field, Report},
 };
 
+use east_west::east_west;
 use port::{ServicePort, ports};
 
 pub(crate) use port::Transport;
@@ -129,8 +132,8 @@ struct ServiceSpec {
     traffic_distribution: Option<String>,
     internal_traffic_policy: Option<TrafficPolicy>,
     session_affinity: Option<SessionAffinity>,
-    #[serde(rename = "externalIPs")]
-    external_ips: Option<Present>,
+    #[serde(default, rename = "externalIPs", deserialize_with = "null_is_default")]
+    external_ips: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -168,7 +171,7 @@ pub(crate) fn objects(
     let Some(hostname) = scope.hostname(scope.name, scope.namespace, &name, report) else {
         return Vec::new();
     };
-    not_honoured(spec, &field, report);
+    not_honoured(service, &field, report);
     let ports = ports(&spec.ports, &field.key("ports"), report);
     if ports.is_empty() {
         report.warning(
@@ -185,7 +188,9 @@ pub(crate) fn objects(
         ServiceType::ExternalName => external_name(spec, &field, report),
         ServiceType::ClusterIp | ServiceType::NodePort | ServiceType::LoadBalancer => None,
     };
-    let external = external.map(|target| external_endpoint(target, &hostname, &ports, scope));
+    let external =
+        external.map(|target| external_endpoint(target, &hostname, &ports, scope, report));
+    let gateway = east_west(service, &ports, scope, report);
     let service = MeshService {
         hostname,
         balancing: match addresses {
@@ -200,10 +205,14 @@ pub(crate) fn objects(
         health_check: None,
     };
     let service = scope.object(Spec::Service(Arc::new(service)));
-    std::iter::once(service).chain(external).collect()
+    std::iter::once(service)
+        .chain(external)
+        .chain(gateway)
+        .collect()
 }
 
-fn not_honoured(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) {
+fn not_honoured(service: &Service, field: &Field<'_>, report: &mut Report<'_>) {
+    let spec = &service.spec;
     if spec.session_affinity == Some(SessionAffinity::ClientIp) {
         report.unsupported(
             &field.key("sessionAffinity"),
@@ -220,7 +229,8 @@ fn not_honoured(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) 
             "set it to Cluster, or say trafficDistribution: PreferSameZone",
         );
     }
-    if spec.external_ips.is_some() {
+    let is_gateway = service.metadata.labels.contains_key(NETWORK_LABEL);
+    if !spec.external_ips.is_empty() && !is_gateway {
         report.unsupported(
             &field.key("externalIPs"),
             "external addresses are not captured",
@@ -317,8 +327,11 @@ fn external_endpoint(
     service: &Hostname,
     ports: &[MeshPort],
     scope: &Scope<'_>,
+    report: &mut Report<'_>,
 ) -> Object {
     let settings = scope.context.settings;
+    let metadata = Field::root("metadata");
+    let network = reported_network(None, &metadata.key("namespace"), scope, report);
     let ports: BTreeMap<_, _> = ports
         .iter()
         .map(|port| (port.name.clone(), port.number))
@@ -329,7 +342,7 @@ fn external_endpoint(
             address: Address::Dns(target),
             ports,
             locality: settings.locality.clone(),
-            network: settings.network.clone(),
+            network,
             labels: BTreeMap::new(),
             weight: 1,
             health: Health::Unknown,

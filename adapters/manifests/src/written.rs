@@ -80,7 +80,8 @@ fn written_field(problem: &Problem) -> Option<String> {
         | Kind::Endpoints
         | Kind::Workload
         | Kind::Gateway
-        | Kind::Policy => None,
+        | Kind::Policy
+        | Kind::NetworkGateway => None,
     }
 }
 

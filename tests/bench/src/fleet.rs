@@ -10,10 +10,10 @@ use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
     Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
-    IpFamilies, Labels, Locality, MeshSettings, MeshStore, NamedMatch, Namespace, Network, Object,
-    OutboundMode, PathMatch, Protocol, Proxy, RegionOrder, RegistryEvent, RegistryId,
-    RegistrySettings, Rewrite, Role, RouteDelivery, RouteParent, Service, ServicePort, Source,
-    Spec, Timeouts, TrafficSettings, ValueMatch, Workload, WorkloadPort,
+    IpFamilies, Labels, Locality, MeshSettings, MeshStore, MutualTls, NamedMatch, Namespace,
+    Network, Object, OutboundMode, PathMatch, Protocol, Proxy, RegionOrder, RegistryEvent,
+    RegistryId, RegistrySettings, Rewrite, Role, RouteDelivery, RouteParent, Service, ServicePort,
+    Source, Spec, Timeouts, TrafficSettings, ValueMatch, Workload, WorkloadPort,
     view::{EndpointsKey, InboundKey, OutboundKey},
 };
 
@@ -42,6 +42,8 @@ impl Fleet {
             outbound: OutboundMode::PassThrough,
             virtual_addresses: parse("240.0.0.0/8"),
             explicit_http_port: 15080,
+            east_west_port: 15443,
+            mutual_tls: MutualTls::Absent,
             traffic: TrafficSettings::default(),
         });
         let registry = RegistrySettings::new(

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use bowline_document::{Limits, parse};
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
-    Capture, GatewayName, HostLookup, Locality, Namespace, Network, OutboundMode, Proxy, Role,
-    RouteDelivery,
+    Capture, GatewayName, HostLookup, Locality, MutualTls, Namespace, Network, OutboundMode, Proxy,
+    Role, RouteDelivery,
 };
 use serde::Deserialize;
 
@@ -33,6 +33,9 @@ pub struct Description {
     /// What is done with unknown destinations.
     #[serde(default = "pass_through")]
     pub outbound: OutboundMode,
+    /// Whether workloads speak mutual TLS with each other, as they will when they have certificates for it.
+    #[serde(default)]
+    mutual_tls: bool,
     /// Short names of the types of resources to show; empty means all.
     #[serde(default)]
     pub show: Vec<String>,
@@ -79,6 +82,9 @@ pub enum ProxyKind {
     Transparent,
     /// A gateway.
     Gateway,
+    /// An east-west gateway.
+    #[serde(rename = "east-west")]
+    EastWest,
     /// An application with gRPC's own xDS.
     Grpc,
 }
@@ -126,6 +132,16 @@ impl Case {
     }
 }
 
+impl Description {
+    /// Whether workloads speak mutual TLS with each other.
+    pub fn mutual_tls(&self) -> MutualTls {
+        match self.mutual_tls {
+            true => MutualTls::Spoken,
+            false => MutualTls::Absent,
+        }
+    }
+}
+
 impl ProxyCase {
     /// Whether it is no Envoy, but an application with gRPC's own xDS.
     pub fn is_grpc(&self) -> bool {
@@ -139,6 +155,7 @@ impl ProxyCase {
             id: self.golden.as_str().into(),
             role: match self.kind {
                 ProxyKind::Explicit => Role::Sidecar(Capture::Explicit),
+                ProxyKind::EastWest => Role::EastWest,
                 ProxyKind::Grpc => Role::Grpc,
                 ProxyKind::Transparent => Role::Sidecar(Capture::Transparent),
                 ProxyKind::Gateway => Role::Gateway(GatewayName {

@@ -8,6 +8,6 @@ mod case;
 mod render;
 mod static_form;
 
-pub use case::{Case, ProxyCase};
+pub use case::{Case, Description, ProxyCase};
 pub use render::{Rendered, mesh, render};
 pub use static_form::static_form;

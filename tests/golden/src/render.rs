@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, sync::Arc, tim
 use anyhow::{Context, Result};
 use bowline_document::files::{File, Reading};
 use bowline_mesh::{
-    Changed, Mesh, MeshSettings, MeshStore, Namespace, OutboundMode, Problem, Proxy, RegistryEvent,
-    RegistryId, RegistrySettings, TrafficSettings, view::ViewKey,
+    Changed, Mesh, MeshSettings, MeshStore, MutualTls, Namespace, OutboundMode, Problem, Proxy,
+    RegistryEvent, RegistryId, RegistrySettings, TrafficSettings, view::ViewKey,
 };
 use bowline_proto::{Any, print::to_yaml};
 use bowline_snapshot::{Resource, ResourceType, Snapshot};
@@ -27,13 +27,19 @@ pub struct Rendered {
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn mesh(folder: &Path, outbound: OutboundMode) -> Result<(Mesh, Vec<Problem>)> {
+pub fn mesh(
+    folder: &Path,
+    outbound: OutboundMode,
+    mutual_tls: MutualTls,
+) -> Result<(Mesh, Vec<Problem>)> {
     let settings = Arc::new(MeshSettings {
         trust_domain: "mesh.example".parse()?,
         domain: "cluster.local".parse()?,
         outbound,
         virtual_addresses: "240.0.0.0/8".parse()?,
         explicit_http_port: 15080,
+        east_west_port: 15443,
+        mutual_tls,
         traffic: TrafficSettings::default(),
     });
     let namespace: Namespace = "shop".parse()?;
@@ -104,7 +110,7 @@ pub fn render(mesh: &Mesh, proxy: &Proxy) -> Rendered {
         }
     }
     let mut problems = structure.problems();
-    problems.extend(endpoints.problems().cloned());
+    problems.extend(endpoints.problems().into_iter().cloned());
     Rendered {
         snapshot: Snapshot::new(1, layers),
         problems,

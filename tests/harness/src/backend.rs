@@ -14,7 +14,7 @@ use tokio::{
 pub(crate) use self::http::NAME_HEADER;
 pub use self::{
     http::HttpBackend,
-    stream::{TcpBackend, TlsBackend},
+    stream::{TcpBackend, TlsBackend, TlsConnection},
 };
 
 /// A listener on loopback whose connections are served until it is dropped.

@@ -16,7 +16,7 @@ mod port;
 mod process;
 mod relay;
 
-pub use backend::{HttpBackend, TcpBackend, TlsBackend};
+pub use backend::{HttpBackend, TcpBackend, TlsBackend, TlsConnection};
 pub use bowline::{Addresses, Bowline, program};
 pub use client::{Answer, Request, Version};
 pub use envoy::Envoy;

@@ -40,6 +40,13 @@ pub struct Endpoint {
     pub identity: Option<SpiffeId>,
 }
 
+impl Endpoint {
+    /// Whether callers of other networks may come to it through a gateway: who answers must be verified, and the gateway must find it.
+    pub fn is_behind_gateways(&self) -> bool {
+        self.identity.is_some() && matches!(self.address, Address::Ip(_))
+    }
+}
+
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

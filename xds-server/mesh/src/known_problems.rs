@@ -1,10 +1,10 @@
 //! Everything that is wrong in a mesh, found when somebody asks.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     Backend, Balancing, Code, Destination, Endpoint, EndpointGroup, GatewayName, MergedService,
-    Mesh, ObjectKey, Problem, RouteParent, Severity, merge::conflicts, view::ListenerView,
+    Mesh, Network, ObjectKey, Problem, RouteParent, Severity, merge::conflicts, view::ListenerView,
 };
 
 /// Endpoints that serve none of their service's ports get no requests, which nobody wants.
@@ -71,6 +71,7 @@ impl Mesh {
         }
         self.unknown_services(&mut problems);
         self.without_address(&mut problems);
+        self.shared_gateways(&mut problems);
         self.unresolved_routes(&mut problems);
         self.located(problems)
     }
@@ -133,6 +134,34 @@ impl Mesh {
                             .into(),
                     hint: "configure a larger range in `mesh.virtual_addresses`".into(),
                 });
+            }
+        }
+    }
+
+    /// What listens in one place leads into one network: whoever comes for the other does not find its service there.
+    fn shared_gateways(&self, problems: &mut Vec<Problem>) {
+        let mut first: BTreeMap<SocketAddr, (&Network, &ObjectKey)> = BTreeMap::new();
+        for (network, gateways) in &self.network_gateways {
+            for (key, gateway) in gateways {
+                for place in &gateway.places {
+                    let (other, owner) = first.entry(*place).or_insert((network, key));
+                    if *other == network {
+                        continue;
+                    }
+                    problems.push(Problem {
+                        code: Code::Conflict,
+                        severity: Severity::Error,
+                        object: Some(key.clone()),
+                        source: None,
+                        field: "".into(),
+                        message: format!(
+                            "{place} is a gateway into network {network} here and into network {other} in {owner}"
+                        )
+                        .into(),
+                        meanwhile: "it is used for both, and fails for one of them".into(),
+                        hint: "say of each gateway into which one network it leads".into(),
+                    });
+                }
             }
         }
     }

@@ -18,6 +18,7 @@ mod known_problems;
 mod merge;
 mod mesh;
 mod name;
+mod network_gateway;
 mod object;
 mod policy;
 mod problem;
@@ -41,6 +42,7 @@ pub use guard::GuardSettings;
 pub use merge::{Discovery, MergedPort, MergedService};
 pub use mesh::{EndpointGroups, Mesh};
 pub use name::{HostPattern, Hostname, NameError, Namespace, Network, RegistryId};
+pub use network_gateway::NetworkGateway;
 pub use object::{Kind, Object, ObjectKey, Source, Spec};
 pub use policy::{Policy, TrafficSettings};
 pub use problem::{Code, Problem, Severity};
@@ -54,6 +56,8 @@ pub use route::{
 pub use routing_change::RoutingChange;
 pub use served::Served;
 pub use service::{Balancing, HealthCheck, Probe, Protocol, RegionOrder, Service, ServicePort};
-pub use settings::{HostnameTemplate, MeshSettings, OutboundMode, RegistrySettings, TemplateError};
+pub use settings::{
+    HostnameTemplate, MeshSettings, MutualTls, OutboundMode, RegistrySettings, TemplateError,
+};
 pub use store::{Applied, Changed, MeshStore, Persist};
 pub use workload::{Workload, WorkloadPort};

@@ -1,12 +1,16 @@
 //! The mesh as one immutable value.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use imbl::{OrdMap, OrdSet};
 
 use crate::{
     EndpointGroup, Gateway, GatewayName, Hostname, HttpRoute, MergedService, MeshSettings,
-    Namespace, ObjectKey, Policy, Problem, RegistryId, Service, Source, StreamRoute, Workload,
+    Namespace, Network, NetworkGateway, ObjectKey, Policy, Problem, RegistryId, Service, Source,
+    StreamRoute, Workload,
 };
 
 /// Groups of endpoints of one service, by the object that they come from.
@@ -23,6 +27,8 @@ pub struct Mesh {
     pub(crate) stream_routes: OrdMap<ObjectKey, Arc<StreamRoute>>,
     /// Of several registries with a gateway of one name, by rank: the first wins.
     pub(crate) gateways: OrdMap<GatewayName, OrdMap<Ranked, Arc<Gateway>>>,
+    /// The east-west gateways of each network, united.
+    pub(crate) network_gateways: OrdMap<Network, OrdMap<ObjectKey, Arc<NetworkGateway>>>,
     pub(crate) policies: OrdMap<Hostname, OrdMap<Ranked, Arc<Policy>>>,
     /// Registries whose policies act on all proxies.
     pub(crate) policies_for_mesh: OrdSet<RegistryId>,
@@ -71,6 +77,7 @@ impl Mesh {
             http_routes: OrdMap::new(),
             stream_routes: OrdMap::new(),
             gateways: OrdMap::new(),
+            network_gateways: OrdMap::new(),
             policies: OrdMap::new(),
             policies_for_mesh: OrdSet::new(),
             sources: OrdMap::new(),
@@ -146,6 +153,12 @@ impl Mesh {
     /// The names of all gateways.
     pub fn gateways(&self) -> impl Iterator<Item = &GatewayName> {
         self.gateways.keys()
+    }
+
+    /// Where a network is entered from others.
+    pub(crate) fn network_places(&self, network: &Network) -> impl Iterator<Item = SocketAddr> {
+        let gateways = self.network_gateways.get(network).into_iter().flatten();
+        gateways.flat_map(|(_, gateway)| gateway.places.iter().copied())
     }
 
     /// Where an object is written.

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EndpointGroup, Gateway, HttpRoute, Namespace, Policy, RegistryId, Service, StreamRoute,
-    Workload,
+    EndpointGroup, Gateway, HttpRoute, Namespace, NetworkGateway, Policy, RegistryId, Service,
+    StreamRoute, Workload,
 };
 
 /// One object of one registry.
@@ -108,6 +108,8 @@ pub enum Kind {
     Gateway,
     /// [`Spec::Policy`]
     Policy,
+    /// [`Spec::NetworkGateway`]
+    NetworkGateway,
 }
 
 impl fmt::Display for Kind {
@@ -120,6 +122,7 @@ impl fmt::Display for Kind {
             Self::StreamRoute => "stream route",
             Self::Gateway => "gateway",
             Self::Policy => "policy",
+            Self::NetworkGateway => "network gateway",
         })
     }
 }
@@ -142,6 +145,8 @@ pub enum Spec {
     Gateway(Arc<Gateway>),
     /// How callers treat a service.
     Policy(Arc<Policy>),
+    /// How a network is entered from others.
+    NetworkGateway(Arc<NetworkGateway>),
 }
 
 impl Spec {
@@ -155,6 +160,7 @@ impl Spec {
             Self::StreamRoute(_) => Kind::StreamRoute,
             Self::Gateway(_) => Kind::Gateway,
             Self::Policy(_) => Kind::Policy,
+            Self::NetworkGateway(_) => Kind::NetworkGateway,
         }
     }
 }

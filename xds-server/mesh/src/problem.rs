@@ -126,7 +126,7 @@ codes! {
     UnresolvedReference = "BW0206",
     /// A registry contributes to a namespace or hostname that its entry does not allow.
     NotAllowed = "BW0301",
-    /// Registries disagree about a service.
+    /// Registries disagree about a service, or about the network into which a gateway leads.
     Conflict = "BW0302",
     /// Endpoints of a service that no registry has.
     UnknownService = "BW0303",

@@ -38,6 +38,8 @@ pub enum Role {
     Sidecar(Capture),
     /// It takes requests from outside.
     Gateway(GatewayName),
+    /// It takes connections from other networks for the services of its own.
+    EastWest,
     /// An application whose gRPC library speaks xDS itself, with no proxy beside it.
     Grpc,
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Role {
             Self::Sidecar(Capture::Explicit) => f.write_str("sidecar"),
             Self::Sidecar(Capture::Transparent) => f.write_str("sidecar, transparent"),
             Self::Gateway(name) => write!(f, "gateway {name}"),
+            Self::EastWest => f.write_str("east-west gateway"),
             Self::Grpc => f.write_str("grpc"),
         }
     }
@@ -58,6 +61,8 @@ impl fmt::Display for Role {
 pub enum Balancer {
     /// A proxy.
     Proxy,
+    /// An east-west gateway, which stays within its network.
+    EastWest,
     /// An application's gRPC library.
     Grpc,
 }
@@ -67,6 +72,7 @@ impl Balancer {
     pub fn of(role: &Role) -> Self {
         match role {
             Role::Sidecar(_) | Role::Gateway(_) => Self::Proxy,
+            Role::EastWest => Self::EastWest,
             Role::Grpc => Self::Grpc,
         }
     }
@@ -144,7 +150,7 @@ impl Proxy {
                         .first()
                         .and_then(|address| mesh.workload_at(*address))
                 }),
-            Role::Gateway(_) => None,
+            Role::Gateway(_) | Role::EastWest => None,
         }
     }
 }

@@ -59,7 +59,8 @@ pub(crate) fn endpoints_in(spec: &Spec) -> usize {
         | Spec::HttpRoute(_)
         | Spec::StreamRoute(_)
         | Spec::Gateway(_)
-        | Spec::Policy(_) => 0,
+        | Spec::Policy(_)
+        | Spec::NetworkGateway(_) => 0,
     }
 }
 

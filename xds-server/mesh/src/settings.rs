@@ -24,6 +24,10 @@ pub struct MeshSettings {
     pub virtual_addresses: Ipv4Net,
     /// The port on which a sidecar with explicit listeners takes HTTP requests, on loopback.
     pub explicit_http_port: u16,
+    /// The port on which an east-west gateway takes connections from other networks.
+    pub east_west_port: u16,
+    /// Whether workloads speak mutual TLS with each other. Nothing else crosses networks.
+    pub mutual_tls: MutualTls,
     /// What no policy says.
     pub traffic: TrafficSettings,
 }
@@ -36,6 +40,15 @@ pub enum OutboundMode {
     PassThrough,
     /// It is refused.
     Refuse,
+}
+
+/// Whether workloads speak mutual TLS with each other, with certificates of the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MutualTls {
+    /// They do not.
+    Absent,
+    /// Those with an identity do, behind a name that says which service is called.
+    Spoken,
 }
 
 /// One registry's place in the mesh, as its entry in the configuration has it. What an adapter needs to name things.

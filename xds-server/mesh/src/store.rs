@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod link;
+mod permission;
 
 /// The single writer of a [`Mesh`].
 ///

@@ -9,7 +9,7 @@ mod inbound;
 mod key;
 mod service;
 
-pub use endpoints::EndpointsView;
+pub use endpoints::{Elsewhere, EndpointsView, Way};
 pub use gateway::{GatewayView, ListenerView, StreamRouteView};
 pub use inbound::InboundView;
 pub use key::{EndpointsKey, InboundKey, OutboundKey, OwnKey, ViewKey};

@@ -30,7 +30,7 @@ pub(super) struct Command {
     /// What it is there for
     #[arg(long, value_enum)]
     role: Role,
-    /// The workload beside which it stands, or its own name if it is a gateway
+    /// The workload beside which it stands, or its own name if it is a gateway of either kind
     #[arg(long, value_name = "NAME")]
     name: NodeName,
     /// The namespace of the workload or gateway
@@ -95,6 +95,9 @@ const EXAMPLE: &str = "Examples:
   A gateway that reaches its control plane on this machine without TLS:
     bowline bootstrap --xds 127.0.0.1:15010 --role gateway --name edge > envoy.yaml
 
+  The east-west gateway of network vpc-2:
+    bowline bootstrap --xds 127.0.0.1:15010 --role east-west --network vpc-2 --name east-west > envoy.yaml
+
   An application that dials `xds:///cart.shop:50051` by itself, without an Envoy:
     bowline bootstrap --xds 127.0.0.1:15010 --role grpc --name web-1 --namespace shop > grpc.json
     GRPC_XDS_BOOTSTRAP=grpc.json ./web";
@@ -105,6 +108,8 @@ enum Role {
     Sidecar,
     /// It takes requests from outside
     Gateway,
+    /// It takes connections from other networks for the services of its own
+    EastWest,
     /// No Envoy: an application whose gRPC library speaks xDS
     Grpc,
 }
@@ -181,7 +186,9 @@ pub(super) fn run(command: &Command) -> Result<Outcome> {
             return Err(Usage::new("gRPC reads its bootstrap as JSON only").into());
         }
         (Role::Grpc, _) => Document::Json,
-        (Role::Sidecar | Role::Gateway, output) => output.unwrap_or(Document::Yaml),
+        (Role::Sidecar | Role::Gateway | Role::EastWest, output) => {
+            output.unwrap_or(Document::Yaml)
+        }
     };
     output::print(&output.text(&bootstrap.to_json())?)?;
     Ok(Outcome::Success)
@@ -190,12 +197,13 @@ pub(super) fn run(command: &Command) -> Result<Outcome> {
 fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
     let NodeName(name) = &command.name;
     let role = match (command.role, command.capture, &command.gateway) {
-        (Role::Sidecar | Role::Grpc, _, Some(_)) => {
+        (Role::Sidecar | Role::EastWest | Role::Grpc, _, Some(_)) => {
             return Err(Usage::new("`--gateway` is for `--role gateway`").into());
         }
-        (Role::Gateway | Role::Grpc, Some(_), _) => {
+        (Role::Gateway | Role::EastWest | Role::Grpc, Some(_), _) => {
             return Err(Usage::new("`--capture` is for `--role sidecar`").into());
         }
+        (Role::EastWest, None, None) => ProxyRole::EastWest,
         (Role::Grpc, None, None) => ProxyRole::Grpc,
         (Role::Sidecar, capture, None) => {
             ProxyRole::Sidecar(capture.unwrap_or(CaptureMode::Explicit).into())

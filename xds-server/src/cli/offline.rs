@@ -8,11 +8,10 @@ use bowline_identity::{Claimed, PeerIdentity};
 use bowline_manifests::as_written;
 use bowline_mesh::view::ViewKey;
 use bowline_mesh::{
-    Capture, Change, Changed, GatewayName, HostLookup, Mesh, MeshStore, Namespace, Problem, Proxy,
-    RegistryStatus, Role, RouteDelivery,
+    Capture, Change, Changed, GatewayName, HostLookup, Mesh, MeshStore, Namespace, Network,
+    Problem, Proxy, RegistryStatus, Role, RouteDelivery,
 };
-use bowline_snapshot::Layer;
-use bowline_translate::layers::{EndpointLayers, StructureLayers};
+use bowline_translate::layers::{EndpointLayer, EndpointLayers, StructureLayers};
 
 use crate::config::Config;
 use crate::registries;
@@ -71,7 +70,7 @@ impl Offline {
         let mut endpoints = EndpointLayers::default();
         for key in &wanted {
             match key {
-                ViewKey::Endpoints(key) => endpoints.insert(key.clone(), Layer::default()),
+                ViewKey::Endpoints(key) => endpoints.insert(key.clone(), EndpointLayer::default()),
                 ViewKey::Outbound(_) | ViewKey::Inbound(_) | ViewKey::Own(_) => {}
             }
         }
@@ -82,7 +81,7 @@ impl Offline {
         let translation = structure
             .problems()
             .into_iter()
-            .chain(endpoints.problems().cloned());
+            .chain(endpoints.problems().into_iter().cloned());
         let problems = self
             .mesh
             .problems()
@@ -156,6 +155,23 @@ pub(super) fn gateway(gateway: GatewayName) -> Proxy {
         locality: None,
         host_lookup: HostLookup::Available,
         route_delivery: RouteDelivery::ByHost,
+        identity: nobody(),
+    }
+}
+
+/// The proxy that is the east-west gateway of a network.
+pub(super) fn east_west(namespace: Namespace, network: Network) -> Proxy {
+    let name = "east-west";
+    Proxy {
+        id: format!("router~~{name}.{namespace}~").into(),
+        role: Role::EastWest,
+        namespace,
+        name: name.into(),
+        addresses: Vec::new(),
+        network: Some(network),
+        locality: None,
+        route_delivery: RouteDelivery::ByHost,
+        host_lookup: HostLookup::Available,
         identity: nobody(),
     }
 }

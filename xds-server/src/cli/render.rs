@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use bowline_mesh::{Proxy, Role};
+use bowline_mesh::{Network, Proxy, Role};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::pipeline::{Rendered, render};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 #[command(group = clap::ArgGroup::new("from").required(true).args(["config", "admin"]))]
-#[command(group = clap::ArgGroup::new("whose").required(true).args(["workload", "gateway", "proxy"]))]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["workload", "gateway", "east_west", "proxy"]))]
 pub(super) struct Command {
     /// From the registries of this configuration, without a server
     #[arg(long, value_name = "FILE")]
@@ -35,6 +35,9 @@ pub(super) struct Command {
     /// This gateway
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "admin")]
     gateway: Option<ObjectName>,
+    /// The east-west gateway of this network
+    #[arg(long, value_name = "NETWORK", conflicts_with = "admin")]
+    east_west: Option<Network>,
     /// The connected proxy with this id, as `bowline proxies` lists it, or with this in its id if that is only one
     #[arg(long, value_name = "ID", conflicts_with = "config")]
     proxy: Option<String>,
@@ -58,6 +61,7 @@ pub(super) struct Command {
 const EXAMPLE: &str = "Examples:
   bowline render --config bowline.yaml --workload shop/cart-1 --type cds
   bowline render --config bowline.yaml --gateway default/edge --type vhds
+  bowline render --config bowline.yaml --east-west vpc-2 --type eds
   bowline render --config bowline.yaml --workload shop/web-1 --grpc --type lds --name cart:50051
   bowline render --admin http://127.0.0.1:15014 --proxy cart-1.shop";
 
@@ -110,6 +114,9 @@ fn proxy(command: &Command, offline: &offline::Offline) -> Result<Proxy> {
             bail!("no registry has gateway {name}; {}", known_names(&known));
         }
         return Ok(offline::gateway(name.clone()));
+    }
+    if let Some(network) = &command.east_west {
+        return Ok(offline::east_west("default".parse()?, network.clone()));
     }
     let Some(ObjectName(name)) = &command.workload else {
         bail!("neither a workload nor a gateway was given");

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bowline_document::{Limits, Node};
 use bowline_identity::TrustDomain;
-use bowline_mesh::{Hostname, MeshSettings, OutboundMode, TrafficSettings};
+use bowline_mesh::{
+    Hostname, MeshSettings, MutualTls, NetworkGateway, OutboundMode, TrafficSettings,
+};
 use ipnet::Ipv4Net;
 
 use super::fields::{Fields, Report};
@@ -175,6 +177,14 @@ fn mesh(mut fields: Fields<'_>) -> Option<MeshSettings> {
             "",
         );
     }
+    let east_west_port = fields.value::<u16>("east_west_port");
+    if east_west_port == Some(0) {
+        fields.wrong(
+            "east_west_port",
+            "gateways of other networks must know the port, so it cannot be 0",
+            "",
+        );
+    }
     let traffic = fields.fields("traffic", TRAFFIC).map(traffic);
     Some(MeshSettings {
         trust_domain: trust_domain?,
@@ -182,6 +192,9 @@ fn mesh(mut fields: Fields<'_>) -> Option<MeshSettings> {
         outbound,
         virtual_addresses: virtual_addresses.unwrap_or(VIRTUAL_ADDRESSES?),
         explicit_http_port: explicit_http_port.unwrap_or(EXPLICIT_HTTP_PORT),
+        east_west_port: east_west_port.unwrap_or(NetworkGateway::PORT),
+        // Workloads get no certificates for it yet.
+        mutual_tls: MutualTls::Absent,
         traffic: traffic.unwrap_or_default(),
     })
 }
@@ -283,6 +296,7 @@ const MESH: &[&str] = &[
     "outbound",
     "virtual_addresses",
     "explicit_http_port",
+    "east_west_port",
     "traffic",
 ];
 const TRAFFIC: &[&str] = &[

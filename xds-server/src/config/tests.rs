@@ -28,6 +28,7 @@ fn the_least_configuration_has_all_defaults() {
     assert_eq!(config.mesh.outbound, OutboundMode::PassThrough);
     assert_eq!(config.mesh.virtual_addresses.to_string(), "240.0.0.0/8");
     assert_eq!(config.mesh.explicit_http_port, 15080);
+    assert_eq!(config.mesh.east_west_port, 15443);
     assert_eq!(config.xds.plaintext, Some(address("127.0.0.1:15010")));
     assert_eq!(config.xds.tls, None);
     assert_eq!(config.admin.address, address("127.0.0.1:15014"));
@@ -385,6 +386,10 @@ fn the_mesh_is_checked_too() {
         (
             "mesh: {trust_domain: m, explicit_http_port: 0}",
             "1: mesh.explicit_http_port: ",
+        ),
+        (
+            "mesh: {trust_domain: m, east_west_port: 0}",
+            "1: mesh.east_west_port: ",
         ),
         (
             "mesh: {trust_domain: m, traffic: {requests_max: 0}}",

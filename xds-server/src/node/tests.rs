@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use bowline_mesh::{
-    Change, Labels, MeshSettings, MeshStore, Object, OutboundMode, RegistryEvent, RegistrySettings,
-    Source, Spec, TrafficSettings, Workload,
+    Change, Labels, MeshSettings, MeshStore, MutualTls, Object, OutboundMode, RegistryEvent,
+    RegistrySettings, Source, Spec, TrafficSettings, Workload,
 };
 use bowline_proto::envoy::{
     config::core::v3::{BuildVersion, Extension},
@@ -23,6 +23,8 @@ fn mesh() -> Mesh {
         outbound: OutboundMode::PassThrough,
         virtual_addresses: "240.0.0.0/8".parse().unwrap(),
         explicit_http_port: 15080,
+        east_west_port: 15443,
+        mutual_tls: MutualTls::Absent,
         traffic: TrafficSettings::default(),
     };
     let registry = RegistrySettings::new(
@@ -99,7 +101,12 @@ fn described(id: &str, metadata: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_node_says_what_it_is_by_its_id_and_its_metadata() {
-    let cases: [(&str, Entries<'_>, &str); 8] = [
+    let cases: [(&str, Entries<'_>, &str); 9] = [
+        (
+            "router~~east-west.mesh~x",
+            &[("BOWLINE_ROLE", "east-west"), ("GATEWAY", "")],
+            "east-west gateway: mesh/east-west []",
+        ),
         (
             "sidecar~10.0.0.1~vm-1.shop~shop.svc.cluster.local",
             &[],
@@ -169,8 +176,13 @@ fn an_application_with_grpcs_own_xds_is_told_by_its_library_its_id_or_its_metada
 
 #[test]
 fn a_node_that_is_not_understood_is_told_why() {
-    let cases: [(&str, Entries<'_>, &str); 6] = [
+    let cases: [(&str, Entries<'_>, &str); 7] = [
         ("", &[], "no id"),
+        (
+            "x",
+            &[("BOWLINE_ROLE", "north-south")],
+            "BOWLINE_ROLE 'north-south' is not 'east-west'",
+        ),
         ("x", &[("NAMESPACE", "Not Valid")], "namespace 'Not Valid'"),
         ("x", &[("BOWLINE_CAPTURE", "magic")], "'magic' is neither"),
         (

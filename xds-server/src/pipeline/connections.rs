@@ -180,7 +180,7 @@ impl Connected {
             let connections = self.connections.values();
             let gateways = connections.filter_map(|connection| match &connection.proxy.role {
                 Role::Gateway(gateway) => Some(gateway.clone()),
-                Role::Sidecar(_) | Role::Grpc => None,
+                Role::Sidecar(_) | Role::EastWest | Role::Grpc => None,
             });
             self.gateways = Arc::new(gateways.collect());
         }

@@ -9,7 +9,7 @@ use bowline_mesh::{
     view::{EndpointsKey, ViewKey},
 };
 use bowline_snapshot::Layer;
-use bowline_translate::layers::{EndpointLayers, StructureLayers};
+use bowline_translate::layers::{EndpointLayer, EndpointLayers, StructureLayers};
 
 /// What the next structure job has to do.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct Job {
     pub(super) pending: Pending,
     pub(super) wanted: BTreeSet<ViewKey>,
     /// Endpoint layers to build, each with one that it will be like, if there is one.
-    pub(super) endpoints: Vec<(EndpointsKey, Option<(EndpointsKey, Layer)>)>,
+    pub(super) endpoints: Vec<(EndpointsKey, Option<(EndpointsKey, EndpointLayer)>)>,
     /// All endpoint layers are built anew.
     pub(super) is_fresh: bool,
     /// Assignments whose clusters this structure takes away.
@@ -39,7 +39,7 @@ pub(super) struct Job {
 pub(super) struct Built {
     pub(super) structure: StructureLayers,
     pub(super) layers: Vec<(ViewKey, Layer)>,
-    pub(super) endpoints: Vec<(EndpointsKey, Layer)>,
+    pub(super) endpoints: Vec<(EndpointsKey, EndpointLayer)>,
     /// All endpoint layers were built anew.
     pub(super) is_fresh: bool,
     pub(super) wanted: BTreeSet<ViewKey>,
@@ -61,7 +61,7 @@ impl Job {
             stale,
         } = self;
         let layers = structure.update(&mesh, &changed, &wanted);
-        let mut endpoints: Vec<(EndpointsKey, Layer)> = Vec::new();
+        let mut endpoints: Vec<(EndpointsKey, EndpointLayer)> = Vec::new();
         for (key, like) in endpoint_keys {
             let like = like.or_else(|| endpoints.first().cloned());
             let like = like.as_ref().map(|(key, layer)| (key, layer));

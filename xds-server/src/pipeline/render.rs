@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bowline_mesh::{Changed, Mesh, Problem, Proxy, view::ViewKey};
 use bowline_snapshot::{Layer, Snapshot};
-use bowline_translate::layers::{EndpointLayers, StructureLayers};
+use bowline_translate::layers::{EndpointLayer, EndpointLayers, StructureLayers};
 
 /// What a proxy would be served.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub fn render(mesh: &Mesh, proxy: &Proxy) -> Rendered {
     for key in &keys {
         let layer = match key {
             ViewKey::Endpoints(key) => {
-                endpoints.insert(key.clone(), Layer::default());
+                endpoints.insert(key.clone(), EndpointLayer::default());
                 endpoints.update(mesh, mesh.services().map(|service| &service.hostname));
                 endpoints.layer(key).cloned()
             }
@@ -38,7 +38,7 @@ pub fn render(mesh: &Mesh, proxy: &Proxy) -> Rendered {
         layers.extend(layer.map(Arc::new));
     }
     let mut problems = structure.problems();
-    problems.extend(endpoints.problems().cloned());
+    problems.extend(endpoints.problems().into_iter().cloned());
     Rendered {
         snapshot: Snapshot::new(1, layers),
         problems,

@@ -3,9 +3,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
     Address, Balancing, Capture, Change, Endpoint, EndpointGroup, Health, HostLookup, Hostname,
-    Labels, Locality, MeshSettings, MeshStore, Network, Object, OutboundMode, Protocol, Proxy,
-    RegistryEvent, RegistrySettings, Role, RouteDelivery, Service, ServicePort, Source, Spec,
-    TrafficSettings, Workload, WorkloadPort,
+    Labels, Locality, MeshSettings, MeshStore, MutualTls, Network, Object, OutboundMode, Protocol,
+    Proxy, RegistryEvent, RegistrySettings, Role, RouteDelivery, Service, ServicePort, Source,
+    Spec, TrafficSettings, Workload, WorkloadPort,
 };
 use bowline_snapshot::{ResourceType, Snapshot, SnapshotReceiver};
 use tokio::sync::mpsc;
@@ -20,6 +20,8 @@ fn mesh_settings() -> Arc<MeshSettings> {
         outbound: OutboundMode::PassThrough,
         virtual_addresses: "240.0.0.0/8".parse().unwrap(),
         explicit_http_port: 15080,
+        east_west_port: 15443,
+        mutual_tls: MutualTls::Absent,
         traffic: TrafficSettings::default(),
     })
 }

@@ -345,7 +345,7 @@ impl Writer {
             }
             Command::Problems { reply } => {
                 let mut problems = self.structure_problems.clone();
-                problems.extend(self.endpoints.problems().cloned());
+                problems.extend(self.endpoints.problems().into_iter().cloned());
                 let _ = reply.send(problems);
             }
             Command::Layers { reply } => {

@@ -170,6 +170,9 @@ fn render_shows_what_a_workload_would_get() {
             .contains("no registry has gateway shop/edge; there is none"),
         "{gateway:?}"
     );
+    let line = "render --config bowline.yaml --east-west vpc-2 -o json --type lds";
+    let listeners: Value = serde_json::from_str(&run(directory.path(), line).success()).unwrap();
+    assert_eq!(listeners["LDS"][0]["name"], "0.0.0.0_15443");
 }
 
 #[test]

@@ -241,7 +241,7 @@ impl OutboundAssembly {
         match self.key.role {
             Role::Sidecar(capture) => capture,
             // These have no assembly of this kind; explicit listeners take nothing away from anybody.
-            Role::Gateway(_) | Role::Grpc => Capture::Explicit,
+            Role::Gateway(_) | Role::EastWest | Role::Grpc => Capture::Explicit,
         }
     }
 

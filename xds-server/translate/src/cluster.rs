@@ -48,8 +48,44 @@ pub(crate) fn outbound(
         name: _,
         local_port: _,
     } = &port.port;
-    let mut cluster = Cluster {
-        name: name::outbound_cluster(*number, &service.hostname),
+    let mut cluster = limited(name::outbound_cluster(*number, &service.hostname), view);
+    cluster.typed_extension_protocol_options = protocol_options(*protocol, caller);
+    if goes_where_it_wants(view, *protocol, caller) {
+        original_destination(&mut cluster);
+        return cluster;
+    }
+    balance(&mut cluster);
+    if let Some(check) = &service.health_check {
+        cluster
+            .health_checks
+            .push(health_check(check, &service.hostname, *protocol));
+    }
+    match service.discovery {
+        Discovery::Eds => discover(&mut cluster),
+        Discovery::Dns => {
+            cluster.cluster_discovery_type = Some(cluster::ClusterDiscoveryType::ClusterType(
+                resolving(view.families),
+            ));
+            cluster.load_assignment = Some(endpoints::inline(view, port, problems));
+        }
+    }
+    cluster
+}
+
+/// The cluster of an east-west gateway for one port of a service: bytes as they come, for the endpoints of its network. Health is its
+/// registry's word: the gateway cannot speak to what expects the caller's certificate.
+pub(crate) fn passed_through(view: &ServiceView, port: &MergedPort) -> Cluster {
+    let name = name::server_name(port.port.number, &view.service.hostname);
+    let mut cluster = limited(name, view);
+    balance(&mut cluster);
+    discover(&mut cluster);
+    cluster
+}
+
+/// A cluster with the limits and timeouts of a service.
+fn limited(name: String, view: &ServiceView) -> Cluster {
+    Cluster {
+        name,
         // Envoy refuses 0, and takes its own 5 s where nothing is said.
         connect_timeout: view
             .traffic
@@ -57,13 +93,11 @@ pub(crate) fn outbound(
             .filter(|timeout| !timeout.is_zero())
             .map(duration),
         circuit_breakers: Some(circuit_breakers(&view.traffic)),
-        typed_extension_protocol_options: protocol_options(*protocol, caller),
         ..Cluster::default()
-    };
-    if goes_where_it_wants(view, *protocol, caller) {
-        original_destination(&mut cluster);
-        return cluster;
     }
+}
+
+fn balance(cluster: &mut Cluster) {
     cluster.set_lb_policy(cluster::LbPolicy::LeastRequest);
     cluster.common_lb_config = Some(cluster::CommonLbConfig {
         // Envoy's panic mode sends to endpoints known to be bad when half of them are. An endpoint that is being drained is one of
@@ -73,27 +107,15 @@ pub(crate) fn outbound(
     });
     // An endpoint that its registry has taken away is gone, also where health checks still succeed.
     cluster.ignore_health_on_host_removal = true;
-    if let Some(check) = &service.health_check {
-        cluster
-            .health_checks
-            .push(health_check(check, &service.hostname, *protocol));
-    }
-    match service.discovery {
-        Discovery::Eds => {
-            cluster.cluster_discovery_type = Some(discovery(cluster::DiscoveryType::Eds));
-            cluster.eds_cluster_config = Some(cluster::EdsClusterConfig {
-                eds_config: Some(http::ads()),
-                ..cluster::EdsClusterConfig::default()
-            });
-        }
-        Discovery::Dns => {
-            cluster.cluster_discovery_type = Some(cluster::ClusterDiscoveryType::ClusterType(
-                resolving(view.families),
-            ));
-            cluster.load_assignment = Some(endpoints::inline(view, port, problems));
-        }
-    }
-    cluster
+}
+
+/// Endpoints come from us.
+fn discover(cluster: &mut Cluster) {
+    cluster.cluster_discovery_type = Some(discovery(cluster::DiscoveryType::Eds));
+    cluster.eds_cluster_config = Some(cluster::EdsClusterConfig {
+        eds_config: Some(http::ads()),
+        ..cluster::EdsClusterConfig::default()
+    });
 }
 
 /// What Envoy calls strict DNS: every address that a name resolves to is an endpoint, as long as the DNS server says.

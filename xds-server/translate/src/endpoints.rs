@@ -1,16 +1,18 @@
 //! ClusterLoadAssignments: where a service is served, and in which order of preference.
 
+mod crossing;
 mod grpc;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
 use bowline_mesh::{
     Address, Balancer, Balancing, Code, Endpoint, EndpointGroups, Health, IpFamilies, Locality,
     MergedPort, MergedService, Network, Problem, RegistryId,
-    view::{EndpointsView, ServiceView},
+    view::{Elsewhere, EndpointsView, ServiceView},
 };
 use bowline_proto::envoy::config::{
     core::v3::{self as core, HealthStatus, Pipe},
@@ -22,6 +24,7 @@ use bowline_proto::envoy::config::{
 use bowline_snapshot::{Origin, Resource};
 
 use crate::{Translated, listener::plain_socket_address, name, problem::Report};
+use crossing::Crossing;
 
 /// One ClusterLoadAssignment for each port of the service, named like its cluster. A port without endpoints has an empty one, so that
 /// its cluster does not wait for it.
@@ -30,17 +33,23 @@ pub fn endpoints(view: &EndpointsView) -> Translated<Vec<Resource>> {
         service,
         groups,
         network,
+        elsewhere,
+        gateways_own_port,
         locality,
         families,
         balancer,
     } = view;
     let reach = Reach {
-        network: Some(network),
+        networks: Networks::Own {
+            network: network.as_ref(),
+            elsewhere,
+        },
+        left_out_port: *gateways_own_port,
         families: *families,
         names: Names::AreLeftOut,
         balancer: *balancer,
     };
-    let mut problems = Vec::new();
+    let mut problems = crossing::problems(service, elsewhere, *families);
     let origins = origins(service);
     let resources = service
         .ports
@@ -101,7 +110,8 @@ pub(crate) fn inline(
         );
     }
     let reach = Reach {
-        network: None,
+        networks: Networks::All,
+        left_out_port: None,
         families: view.families,
         names: Names::AreResolved,
         balancer: Balancer::Proxy,
@@ -112,11 +122,25 @@ pub(crate) fn inline(
 /// What a caller can connect to.
 #[derive(Clone, Copy)]
 struct Reach<'a> {
-    /// `None` where it is not known.
-    network: Option<&'a Network>,
+    networks: Networks<'a>,
+    /// A port at which nothing is for it.
+    left_out_port: Option<u16>,
     families: IpFamilies,
     names: Names,
     balancer: Balancer,
+}
+
+/// Which networks' endpoints a caller gets.
+#[derive(Clone, Copy)]
+enum Networks<'a> {
+    /// Those of all: it is not known which is the caller's.
+    All,
+    /// Those of its own; for others, the gateways to them.
+    Own {
+        /// `None` where no endpoint is in it.
+        network: Option<&'a Network>,
+        elsewhere: &'a BTreeMap<Network, Elsewhere>,
+    },
 }
 
 /// Whether the cluster resolves DNS names. Such a cluster cannot have unix sockets, and the other cannot have names.
@@ -126,10 +150,21 @@ enum Names {
     AreLeftOut,
 }
 
-/// An endpoint with where it serves one port.
+/// Endpoints and gateways by preference and locality.
+type Places<'a> = BTreeMap<(usize, &'a Locality), Vec<Placed<'a>>>;
+
+/// Where one port is served.
 struct Placed<'a> {
-    endpoint: &'a Endpoint,
+    target: Target<'a>,
     port: u16,
+    weight: u64,
+    health: Health,
+}
+
+/// Who gets the requests for a place.
+enum Target<'a> {
+    Endpoint(&'a Address),
+    Gateway(IpAddr),
 }
 
 fn assignment(
@@ -143,28 +178,43 @@ fn assignment(
     let mut unreachable = BTreeSet::new();
     // Envoy refuses an assignment with the same address twice. The first in order of keys wins, not who came first.
     let mut seen = BTreeSet::new();
-    let mut by_locality: BTreeMap<(usize, &Locality), Vec<Placed<'_>>> = BTreeMap::new();
+    let mut by_locality = Places::new();
+    let mut crossing = Crossing::default();
     for (key, group) in groups {
         for endpoint in &group.endpoints {
-            let Some(port) = served_at(service, port, &key.registry, endpoint) else {
+            let Some(port) = served_at(service, port, &key.registry, endpoint)
+                .filter(|port| Some(*port) != reach.left_out_port)
+            else {
                 continue;
             };
+            let rank = preference(&service.balancing, locality, &endpoint.locality);
             match reachable(endpoint, reach) {
                 Reachable::Yes => {}
                 Reachable::No => continue,
+                Reachable::InAnotherNetwork => {
+                    crossing.add(rank, endpoint);
+                    continue;
+                }
                 Reachable::NotFromHere(why) => {
                     unreachable.insert(why);
                     continue;
                 }
             }
             if seen.insert((&endpoint.address, port)) {
-                let rank = preference(&service.balancing, locality, &endpoint.locality);
                 by_locality
                     .entry((rank, &endpoint.locality))
                     .or_default()
-                    .push(Placed { endpoint, port });
+                    .push(Placed {
+                        target: Target::Endpoint(&endpoint.address),
+                        port,
+                        weight: endpoint.weight.into(),
+                        health: endpoint.health,
+                    });
             }
         }
+    }
+    if let Networks::Own { elsewhere, .. } = reach.networks {
+        crossing.place(elsewhere, reach.families, &mut by_locality);
     }
     problems.extend(unreachable.into_iter().map(|why| {
         Report {
@@ -173,17 +223,27 @@ fn assignment(
             field: "",
             message: format!("endpoints of {} {why}", service.hostname),
             meanwhile: "callers there use the endpoints that they can reach",
-            hint: "run instances where the callers are, or correct the endpoints' network or address",
+            hint: "run instances where the callers are, or correct the endpoints' address",
         }
         .warning()
     }));
     ClusterLoadAssignment {
-        cluster_name: name::outbound_cluster(port.port.number, &service.hostname),
+        cluster_name: cluster_name(service, port, reach.balancer),
         endpoints: match reach.balancer {
-            Balancer::Proxy => localities(by_locality),
+            Balancer::Proxy | Balancer::EastWest => localities(by_locality),
             Balancer::Grpc => grpc::localities(by_locality),
         },
         ..ClusterLoadAssignment::default()
+    }
+}
+
+/// The cluster that an assignment is for.
+fn cluster_name(service: &MergedService, port: &MergedPort, balancer: Balancer) -> String {
+    match balancer {
+        Balancer::Proxy | Balancer::Grpc => {
+            name::outbound_cluster(port.port.number, &service.hostname)
+        }
+        Balancer::EastWest => name::server_name(port.port.number, &service.hostname),
     }
 }
 
@@ -207,22 +267,22 @@ enum Reachable {
     Yes,
     /// As it should be: the other family of a service that has both, for example.
     No,
+    /// Only through its gateways.
+    InAnotherNetwork,
     NotFromHere(String),
 }
 
 fn reachable(endpoint: &Endpoint, reach: Reach<'_>) -> Reachable {
-    if let Some(network) = reach.network
-        && *network != endpoint.network
+    if let Networks::Own { network, .. } = reach.networks
+        && network != Some(&endpoint.network)
     {
-        return Reachable::NotFromHere(format!(
-            "are in the {}, out of reach of the {}",
-            called(&endpoint.network),
-            called(network)
-        ));
+        return Reachable::InAnotherNetwork;
     }
     match (&endpoint.address, reach.names) {
         (Address::Ip(address), _) if reach.families.reach(*address) => Reachable::Yes,
         (Address::Ip(_), _) | (Address::Dns(_), Names::AreLeftOut) => Reachable::No,
+        // A socket is on the machine of its workload, and the gateway is not.
+        (Address::Unix(_), _) if reach.balancer == Balancer::EastWest => Reachable::No,
         (Address::Unix(path), Names::AreLeftOut) if reach.balancer == Balancer::Grpc => {
             Reachable::NotFromHere(format!(
                 "are at the socket {path}, which gRPC clients without a proxy do not take"
@@ -263,17 +323,15 @@ fn preference(balancing: &Balancing, caller: Option<&Locality>, endpoint: &Local
 
 /// By what weights are divided so that they fit: their sums must have 32 bits, and half of that leaves room for what rounding up adds.
 fn divisor<'a>(placed: impl Iterator<Item = &'a Placed<'a>>) -> u64 {
-    let total: u64 = placed.map(|placed| u64::from(placed.endpoint.weight)).sum();
+    let total = placed.fold(0_u64, |total, placed| total.saturating_add(placed.weight));
     total / (u64::from(u32::MAX) / 2) + 1
 }
 
-fn scaled(weight: u32, divisor: u64) -> u32 {
-    u32::try_from(u64::from(weight).div_ceil(divisor)).unwrap_or(u32::MAX)
+fn scaled(weight: u64, divisor: u64) -> u32 {
+    u32::try_from(weight.div_ceil(divisor)).unwrap_or(u32::MAX)
 }
 
-fn localities(
-    by_locality: BTreeMap<(usize, &Locality), Vec<Placed<'_>>>,
-) -> Vec<LocalityLbEndpoints> {
+fn localities(by_locality: Places<'_>) -> Vec<LocalityLbEndpoints> {
     let divisor = divisor(by_locality.values().flatten());
     // Envoy refuses priorities with gaps.
     let ranks: BTreeSet<usize> = by_locality.keys().map(|(rank, _)| *rank).collect();
@@ -291,34 +349,30 @@ fn localities(
             load_balancing_weight: Some(
                 placed
                     .iter()
-                    .map(|placed| scaled(placed.endpoint.weight, divisor))
+                    .map(|placed| scaled(placed.weight, divisor))
                     .sum(),
             ),
             lb_endpoints: placed
                 .into_iter()
-                .map(|Placed { endpoint, port }| {
-                    lb_endpoint(endpoint, port, scaled(endpoint.weight, divisor))
-                })
+                .map(|placed| lb_endpoint(&placed, scaled(placed.weight, divisor)))
                 .collect(),
             ..LocalityLbEndpoints::default()
         })
         .collect()
 }
 
-fn lb_endpoint(endpoint: &Endpoint, port: u16, weight: u32) -> LbEndpoint {
-    let address = match &endpoint.address {
-        Address::Ip(ip) => {
-            core::address::Address::SocketAddress(plain_socket_address(&ip.to_string(), port))
-        }
-        Address::Dns(host) => {
-            core::address::Address::SocketAddress(plain_socket_address(host.as_str(), port))
-        }
-        Address::Unix(path) => core::address::Address::Pipe(Pipe {
+fn lb_endpoint(placed: &Placed<'_>, weight: u32) -> LbEndpoint {
+    let at =
+        |host: &str| core::address::Address::SocketAddress(plain_socket_address(host, placed.port));
+    let address = match placed.target {
+        Target::Gateway(ip) | Target::Endpoint(&Address::Ip(ip)) => at(&ip.to_string()),
+        Target::Endpoint(Address::Dns(host)) => at(host.as_str()),
+        Target::Endpoint(Address::Unix(path)) => core::address::Address::Pipe(Pipe {
             path: path.to_string(),
             ..Pipe::default()
         }),
     };
-    let health = match endpoint.health {
+    let health = match placed.health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Degraded => HealthStatus::Degraded,
         Health::Draining => HealthStatus::Draining,

@@ -6,11 +6,12 @@
 //!
 //! What is built twice from equal views is built once and shared, whichever layers it goes into.
 
+mod east_west_layers;
 mod endpoint_layers;
 mod grpc_layers;
 mod structure_layers;
 
-pub use endpoint_layers::{EndpointLayers, EndpointsUpdate};
+pub use endpoint_layers::{EndpointLayer, EndpointLayers, EndpointsUpdate};
 pub use structure_layers::StructureLayers;
 
 #[cfg(test)]

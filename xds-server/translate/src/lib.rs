@@ -5,6 +5,7 @@
 //!                         (one a service) ├─► OutboundAssembly ──► Layer (a sidecar's outbound)
 //! EndpointsView ──endpoints──► ClusterLoadAssignments
 //! InboundView ──inbound──► Layer          GatewayView ──gateway──► Layer
+//! ServiceView ──east_west──► clusters ──► Layer (an east-west gateway's outbound)
 //! ServiceView ──grpc──► GrpcParts ──► GrpcAssembly ──► Layer (outbound, of gRPC clients without a proxy)
 //! ```
 //!
@@ -17,6 +18,7 @@ pub mod layers;
 pub mod name;
 
 mod assembly;
+mod east_west;
 mod endpoints;
 mod gateway;
 mod grpc;

@@ -4,7 +4,10 @@ use bowline_proto::{
     any,
     envoy::{
         config::listener::v3::{Filter, filter},
-        extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy},
+        extensions::filters::network::{
+            sni_cluster::v3::SniCluster,
+            tcp_proxy::v3::{TcpProxy, tcp_proxy},
+        },
     },
 };
 
@@ -17,6 +20,14 @@ pub(crate) enum StreamTarget {
     OnlyPlace(String),
     /// By weight, none of which is 0.
     Weighted(Vec<(String, u32)>),
+}
+
+/// A filter that makes the server name of a TLS connection the name of the cluster that gets it.
+pub(crate) fn cluster_by_server_name() -> Filter {
+    Filter {
+        name: "envoy.filters.network.sni_cluster".to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(any(&SniCluster {}))),
+    }
 }
 
 /// A filter that hands the connection on.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use bowline_mesh::{
     Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
-    IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network, Object, OutboundMode, PathMatch,
-    Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteDelivery,
+    IpFamilies, Locality, Mesh, MeshSettings, MeshStore, MutualTls, Network, Object, OutboundMode,
+    PathMatch, Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteDelivery,
     RouteParent, Service, ServicePort, Source, Spec, Timeouts, TrafficSettings,
     view::{EndpointsKey, OutboundKey, ServiceView},
 };
@@ -23,12 +23,19 @@ pub(crate) fn settings() -> Arc<MeshSettings> {
         outbound: OutboundMode::PassThrough,
         virtual_addresses: "240.0.0.0/8".parse().unwrap(),
         explicit_http_port: 15080,
+        east_west_port: 15443,
+        mutual_tls: MutualTls::Absent,
         traffic: TrafficSettings::default(),
     })
 }
 
 /// A mesh of one registry, `vms`.
 pub(crate) fn mesh(objects: Vec<Object>) -> Mesh {
+    mesh_with(MeshSettings::clone(&settings()), objects)
+}
+
+/// The same with other settings.
+pub(crate) fn mesh_with(settings: MeshSettings, objects: Vec<Object>) -> Mesh {
     let registry: RegistryId = "vms".parse().unwrap();
     let settings_of_registry = RegistrySettings::new(
         registry.clone(),
@@ -36,7 +43,7 @@ pub(crate) fn mesh(objects: Vec<Object>) -> Mesh {
         "cluster.local".parse().unwrap(),
         "shop".parse().unwrap(),
     );
-    let mut store = MeshStore::new(settings(), [settings_of_registry], []);
+    let mut store = MeshStore::new(Arc::new(settings), [settings_of_registry], []);
     let event = RegistryEvent {
         registry,
         change: Change::Replace(objects),

@@ -9,9 +9,9 @@ use std::{
 use bowline_consul::{Consul, ConsulSettings};
 use bowline_harness::consul::ConsulAgent;
 use bowline_mesh::{
-    Address, Change, Endpoint, Hostname, Mesh, MeshSettings, MeshStore, Object, ObjectKey,
-    OutboundMode, PartState, Problem, RegistryEvent, RegistryPart, RegistrySettings, RegistryState,
-    TrafficSettings,
+    Address, Change, Endpoint, Hostname, Mesh, MeshSettings, MeshStore, MutualTls, Object,
+    ObjectKey, OutboundMode, PartState, Problem, RegistryEvent, RegistryPart, RegistrySettings,
+    RegistryState, TrafficSettings,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -63,6 +63,8 @@ impl Running {
             outbound: OutboundMode::PassThrough,
             virtual_addresses: "240.0.0.0/8".parse().unwrap(),
             explicit_http_port: 15080,
+            east_west_port: 15443,
+            mutual_tls: MutualTls::Absent,
             traffic: TrafficSettings::default(),
         };
         let mut store = MeshStore::new(Arc::new(mesh), [settings.clone()], []);

@@ -262,6 +262,33 @@ workloads:
 }
 
 #[test]
+fn a_network_is_entered_where_its_entry_says() {
+    let event = first(
+        "
+networks:
+  - name: vpc-2
+    gateways: [203.0.113.7, '203.0.113.8:8443', '2001:db8::7', '[2001:db8::8]:8443']
+",
+    );
+    assert_eq!(problems(&event), [""; 0]);
+    let [object] = objects(&event) else {
+        panic!("{event:?}")
+    };
+    let Spec::NetworkGateway(gateway) = object.spec() else {
+        panic!("{object:?}")
+    };
+    assert_eq!(gateway.network.as_str(), "vpc-2");
+    let places: Vec<String> = gateway.places.iter().map(ToString::to_string).collect();
+    let expected = [
+        "203.0.113.7:15443",
+        "203.0.113.8:8443",
+        "[2001:db8::7]:15443",
+        "[2001:db8::8]:8443",
+    ];
+    assert_eq!(places, expected);
+}
+
+#[test]
 fn the_examples_in_the_readme_are_right() {
     let readme = include_str!("../../README.md");
     let example = |language: &str, begin: &str| {
@@ -408,6 +435,51 @@ fn a_wrong_entry_is_said_and_left_out_and_the_rest_goes_on() {
             "BW0201 3 : expected a map of fields, found the text \"nothing\"",
         ),
         (
+            "networks",
+            "{gateways: [203.0.113.7]}",
+            "BW0201 3 name: this field is required",
+        ),
+        (
+            "networks",
+            "{name: '', gateways: [203.0.113.7]}",
+            "BW0201 3 name: a network that is entered from others needs a name",
+        ),
+        (
+            "networks",
+            "{name: VPC, gateways: [203.0.113.7]}",
+            "BW0201 3 name: 'VPC' is not a network name: only lower-case letters, digits and '-' are allowed",
+        ),
+        (
+            "networks",
+            "{name: x}",
+            "BW0201 3 gateways: this field is required",
+        ),
+        (
+            "networks",
+            "{name: x, gateways: []}",
+            "BW0201 3 gateways: a network's entry names at least one gateway",
+        ),
+        (
+            "networks",
+            "{name: x, gateways: [gw.example]}",
+            "BW0201 3 gateways[0]: 'gw.example' is not an IP address",
+        ),
+        (
+            "networks",
+            "{name: x, gateways: ['203.0.113.7:0']}",
+            "BW0201 3 gateways[0]: '203.0.113.7:0' has no port",
+        ),
+        (
+            "networks",
+            "{name: x, gateways: ['0.0.0.0:15443']}",
+            "BW0201 3 gateways[0]: '0.0.0.0' is not the address of one machine: nothing can connect to it",
+        ),
+        (
+            "networks",
+            "{name: x, gateways: [203.0.113.7, '203.0.113.7:15443']}",
+            "BW0201 3 gateways[1]: 203.0.113.7:15443 is given twice",
+        ),
+        (
             "workloads",
             "{address: 10.0.0.1}",
             "BW0201 3 name: this field is required",
@@ -531,6 +603,7 @@ fn a_wrong_entry_is_said_and_left_out_and_the_rest_goes_on() {
     for (section, entry, expected) in cases {
         let good = match section {
             "services" => "{name: good, ports: [{number: 80}]}",
+            "networks" => "{name: good, gateways: [203.0.113.9]}",
             _ => "{name: good, address: 10.0.0.9}",
         };
         let event = first(&format!("{section}:\n- # first\n {entry}\n- {good}\n"));

@@ -35,7 +35,8 @@ impl ClusterState {
                         | Spec::HttpRoute(_)
                         | Spec::StreamRoute(_)
                         | Spec::Gateway(_)
-                        | Spec::Policy(_) => (services, instances),
+                        | Spec::Policy(_)
+                        | Spec::NetworkGateway(_) => (services, instances),
                     }
                 })
             }

@@ -13,6 +13,7 @@ use crate::{Facts, Item, ItemName, Watched};
 
 const SERVICE: Watched = Watched::Manifest(ManifestKind::Service);
 const SLICE: Watched = Watched::Manifest(ManifestKind::EndpointSlice);
+const NAMESPACE: Watched = Watched::Manifest(ManifestKind::Namespace);
 const CLASS: Watched = Watched::Manifest(ManifestKind::GatewayClass);
 const GATEWAY: Watched = Watched::Manifest(ManifestKind::Gateway);
 
@@ -216,6 +217,78 @@ fn pods_and_nodes_may_come_after_the_slices_that_point_to_them() {
     let (upserts, _) = cluster.update();
     assert_eq!(endpoints(&upserts)[0].locality.to_string(), "eu/c");
     assert_eq!(workload(&upserts).locality.to_string(), "eu/c");
+}
+
+fn namespace(name: &str, network: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {"topology.istio.io/network": network}}})
+}
+
+#[test]
+fn a_label_of_the_pod_or_its_namespace_or_the_cluster_says_the_network() {
+    let mut cluster = Cluster::with(&cart());
+    let told = cluster.replace();
+    assert_eq!(endpoints(&told)[0].network.as_str(), "");
+    let networks = |cluster: &mut Cluster| {
+        let (upserts, _) = cluster.update();
+        let endpoint = endpoints(&upserts)[0].network.clone();
+        assert_eq!(workload(&upserts).network, endpoint);
+        endpoint.to_string()
+    };
+    cluster.put(NAMESPACE, namespace("istio-system", "vpc-1"));
+    assert_eq!(networks(&mut cluster), "vpc-1");
+    cluster.put(NAMESPACE, namespace("shop", "vpc-2"));
+    assert_eq!(networks(&mut cluster), "vpc-2");
+    // Another namespace's is not its own.
+    cluster.put(NAMESPACE, namespace("web", "vpc-9"));
+    assert_eq!(cluster.next(), None);
+    let mut labelled = pod("cart-1", "v1");
+    labelled["metadata"]["labels"]["topology.istio.io/network"] = "vpc-3".into();
+    cluster.put(Watched::Pod, labelled);
+    assert_eq!(networks(&mut cluster), "vpc-3");
+    cluster.put(Watched::Pod, pod("cart-1", "v1"));
+    assert_eq!(networks(&mut cluster), "vpc-2");
+    cluster.delete(NAMESPACE, namespace("shop", "vpc-2"));
+    assert_eq!(networks(&mut cluster), "vpc-1");
+}
+
+#[test]
+fn an_east_west_gateway_comes_with_its_address_and_goes_with_its_label() {
+    let mut cluster = Cluster::with(&cart());
+    cluster.replace();
+    let east_west = |ingress: Value| {
+        let mut service = service("east-west", json!({"name": "tls", "port": 15443}));
+        service["metadata"]["labels"] = json!({"topology.istio.io/network": "vpc-1"});
+        service["status"]["loadBalancer"]["ingress"] = ingress;
+        service
+    };
+    let places = |objects: &[Object]| -> Vec<String> {
+        let gateways = objects.iter().filter_map(|object| match object.spec() {
+            Spec::NetworkGateway(gateway) => Some(&gateway.places),
+            _ => None,
+        });
+        gateways.flatten().map(ToString::to_string).collect()
+    };
+    cluster.put(SERVICE, east_west(json!([])));
+    let event = cluster.event();
+    assert!(event.problems[0].message.contains("has no address"));
+    cluster.put(SERVICE, east_west(json!([{"ip": "203.0.113.1"}])));
+    let event = cluster.event();
+    assert_eq!(event.problems, []);
+    let Change::Update { upserts, .. } = event.change else {
+        panic!("a change")
+    };
+    assert_eq!(places(&upserts), ["203.0.113.1:15443"]);
+    cluster.put(SERVICE, east_west(json!([{"ip": "203.0.113.2"}])));
+    let (upserts, removes) = cluster.update();
+    assert_eq!(
+        (places(&upserts), upserts.len(), removes),
+        (vec!["203.0.113.2:15443".to_owned()], 1, 0)
+    );
+    cluster.put(
+        SERVICE,
+        service("east-west", json!({"name": "tls", "port": 15443})),
+    );
+    assert_eq!(cluster.update(), (vec![], 1));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_identity::SpiffeId;
-use bowline_manifests::Manifest;
+use bowline_manifests::{Manifest, network_of};
 use bowline_mesh::{Object, Protocol, ServicePort, Source, Spec, Workload, WorkloadPort};
 
 use super::{ClusterState, Known, service_of};
@@ -23,10 +23,18 @@ impl ClusterState {
         }
         let node = pod.node.as_deref();
         let locality = node.and_then(|node| self.references.node(node));
+        // Where the label is wrong, the slices with the pod say so.
+        let network = network_of(
+            Some(&pod.labels),
+            &name.namespace,
+            &self.references,
+            &self.settings,
+        );
+        let network = network.unwrap_or_else(|(_, network)| network);
         let workload = Workload {
             addresses: pod.addresses.clone(),
             locality: locality.unwrap_or(&self.settings.locality).clone(),
-            network: self.settings.network.clone(),
+            network,
             labels: pod.labels.clone(),
             identity: self.identity(name, pod),
             ports: self.ports(name),

@@ -115,6 +115,8 @@ fn mesh() -> MeshSettings {
         outbound: OutboundMode::PassThrough,
         virtual_addresses: "240.0.0.0/8".parse().unwrap(),
         explicit_http_port: 15080,
+        east_west_port: 15443,
+        mutual_tls: bowline_mesh::MutualTls::Absent,
         traffic: TrafficSettings::default(),
     }
 }

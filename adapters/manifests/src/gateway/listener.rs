@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use bowline_mesh::{AllowedRoutes, GatewayListener, GatewayProtocol, HostPattern};
+use bowline_mesh::{AllowedRoutes, GatewayListener, GatewayProtocol, HostPattern, NetworkGateway};
 use serde::Deserialize;
 
 use crate::{
@@ -127,6 +127,21 @@ pub(super) fn repeated(listeners: &[Listener], field: &Field<'_>, report: &mut R
                 "change one of them, or leave one listener out",
             );
         }
+    }
+}
+
+/// The port on which TLS is passed through for other networks: 15443, or that of the only such listener.
+pub(super) fn passthrough_port(listeners: &[Listener]) -> Option<u16> {
+    let passes_through = |listener: &&Listener| {
+        let mode = listener.tls.as_ref().map(|tls| tls.mode);
+        listener.port != 0 && listener.protocol == "TLS" && mode == Some(TlsMode::Passthrough)
+    };
+    let ports = listeners.iter().filter(passes_through);
+    let ports: BTreeSet<u16> = ports.map(|listener| listener.port).collect();
+    match (ports.contains(&NetworkGateway::PORT), ports.len()) {
+        (true, _) => Some(NetworkGateway::PORT),
+        (false, 1) => ports.first().copied(),
+        (false, _) => None,
     }
 }
 

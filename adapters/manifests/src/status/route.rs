@@ -155,7 +155,8 @@ fn backends(object: &Object) -> Vec<&Backend> {
         | Spec::Endpoints(_)
         | Spec::Workload(_)
         | Spec::Gateway(_)
-        | Spec::Policy(_) => Vec::new(),
+        | Spec::Policy(_)
+        | Spec::NetworkGateway(_) => Vec::new(),
     }
 }
 

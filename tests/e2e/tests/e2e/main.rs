@@ -20,6 +20,7 @@ mod library;
 mod loads;
 mod loops;
 mod mistake;
+mod networks;
 mod operate;
 mod protocol;
 mod replica;

@@ -18,6 +18,7 @@ pub(crate) const NAMESPACE: &str = "shop";
 pub(crate) struct World {
     pub(crate) bowline: Bowline,
     explicit_http_port: u16,
+    east_west_port: u16,
     configuration: String,
     folder: TempDir,
 }
@@ -47,10 +48,10 @@ impl World {
     /// The same without starting it.
     pub(crate) async fn prepare(inventory: &str, manifests: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let explicit_http_port = free_port().unwrap();
+        let (explicit_http_port, east_west_port) = (free_port().unwrap(), free_port().unwrap());
         std::fs::create_dir(folder.path().join("manifests")).unwrap();
         let configuration = format!(
-            "mesh: {{trust_domain: mesh.test, explicit_http_port: {explicit_http_port}}}\n\
+            "mesh: {{trust_domain: mesh.test, explicit_http_port: {explicit_http_port}, east_west_port: {east_west_port}}}\n\
              registries:\n- name: vms\n  inventory: {{path: ./inventory.yaml}}\n  namespace: {NAMESPACE}\n\
              manifests: [./manifests/]\n"
         );
@@ -60,6 +61,7 @@ impl World {
         let world = Self {
             bowline,
             explicit_http_port,
+            east_west_port,
             configuration,
             folder,
         };
@@ -140,6 +142,21 @@ impl World {
             .await;
         envoy.ready().await.unwrap();
         envoy
+    }
+
+    /// A live east-west gateway of a network, and where it listens.
+    pub(crate) async fn east_west(&self, network: &str, protocol: Protocol) -> (Envoy, SocketAddr) {
+        let role = [
+            "--role",
+            "east-west",
+            "--name",
+            "east-west",
+            "--network",
+            network,
+        ];
+        let mut envoy = self.envoy("east-west", &role, protocol).await;
+        envoy.ready().await.unwrap();
+        (envoy, loopback(self.east_west_port))
     }
 
     /// An Envoy with a bootstrap of ours. It is not waited for.

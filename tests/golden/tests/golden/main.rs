@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use bowline_golden::{Case, mesh, render, static_form};
-use bowline_mesh::OutboundMode;
+use bowline_golden::{Case, Description, mesh, render, static_form};
+use bowline_mesh::{MutualTls, OutboundMode};
 
 /// Set to rewrite goldens, and to delete those that no case has any more.
 const UPDATE: &str = "UPDATE_GOLDENS";
@@ -24,10 +24,12 @@ fn cases() -> Result<Vec<Case>> {
 fn goldens_are_what_is_made_now() -> Result<()> {
     let update = env::var_os(UPDATE).is_some();
     let empty = tempfile::tempdir()?;
-    let (nothing, _) = mesh(empty.path(), OutboundMode::PassThrough)?;
+    let (nothing, _) = mesh(empty.path(), OutboundMode::PassThrough, MutualTls::Absent)?;
     let mut wrong = Vec::new();
     for case in cases()? {
-        let (mesh, problems) = mesh(&case.folder, case.description.outbound)?;
+        let Description { outbound, .. } = case.description;
+        let mutual_tls = case.description.mutual_tls();
+        let (mesh, problems) = mesh(&case.folder, outbound, mutual_tls)?;
         let mut kept: BTreeSet<PathBuf> = ["case.yaml", "inventory.yaml", "manifests.yaml"]
             .map(|name| case.folder.join(name))
             .into();
@@ -82,7 +84,9 @@ fn a_real_envoy_accepts_every_golden() -> Result<()> {
     let envoy = xtask::envoy::binary()?;
     let folder = tempfile::tempdir()?;
     for case in cases()? {
-        let (mesh, _) = mesh(&case.folder, case.description.outbound)?;
+        let Description { outbound, .. } = case.description;
+        let mutual_tls = case.description.mutual_tls();
+        let (mesh, _) = mesh(&case.folder, outbound, mutual_tls)?;
         for proxy in &case.description.proxies {
             if proxy.is_grpc() {
                 // An Envoy takes one such listener, and never these: gRPC's own clients judge them in tests/e2e.

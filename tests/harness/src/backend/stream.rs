@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use super::Server;
 use crate::eventually::PATIENCE;
@@ -61,7 +61,7 @@ impl TcpBackend {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("cannot connect to {address}"))?;
-        converse(stream).await
+        converse(&mut BufReader::new(stream)).await
     }
 }
 
@@ -110,6 +110,19 @@ impl TlsBackend {
     /// # Errors
     /// When there is no connection, or another backend behind it.
     pub async fn who_is_behind(&self, address: SocketAddr, server_name: &str) -> Result<String> {
+        let (_, name) = self.connect(address, server_name).await?;
+        Ok(name)
+    }
+
+    /// The same, and keeps the connection.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        server_name: &str,
+    ) -> Result<(TlsConnection, String)> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone())?;
         let configuration = ClientConfig::builder_with_provider(provider())
@@ -125,7 +138,23 @@ impl TlsBackend {
             .await
             .with_context(|| format!("no TLS handshake with {address}"))?
             .with_context(|| format!("no TLS with {server_name} at {address}"))?;
-        converse(stream).await
+        let mut connection = TlsConnection(BufReader::new(stream));
+        let name = converse(&mut connection.0).await?;
+        Ok((connection, name))
+    }
+}
+
+/// A connection to a TLS backend that has said its name.
+#[derive(Debug)]
+pub struct TlsConnection(BufReader<TlsStream<TcpStream>>);
+
+impl TlsConnection {
+    /// Has a line echoed.
+    ///
+    /// # Errors
+    /// When the connection is closed, or nobody echoes.
+    pub async fn echo(&mut self) -> Result<()> {
+        in_time(echo(&mut self.0)).await
     }
 }
 
@@ -144,24 +173,32 @@ async fn introduce_and_echo(
     Ok(())
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<String> {
-    const SAID: &str = "are you there\n";
-    let conversation = async {
-        let mut stream = BufReader::new(stream);
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>) -> Result<String> {
+    in_time(async {
         let mut name = String::new();
         stream.read_line(&mut name).await?;
         if !name.ends_with('\n') {
             bail!("the connection was closed after {name:?}");
         }
-        stream.write_all(SAID.as_bytes()).await?;
-        stream.flush().await?;
-        let mut echoed = String::new();
-        stream.read_line(&mut echoed).await?;
-        if echoed != SAID {
-            bail!("sent {SAID:?}, came back as {echoed:?}");
-        }
+        echo(stream).await?;
         Ok(name.trim_end().to_owned())
-    };
+    })
+    .await
+}
+
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>) -> Result<()> {
+    const SAID: &str = "are you there\n";
+    stream.write_all(SAID.as_bytes()).await?;
+    stream.flush().await?;
+    let mut echoed = String::new();
+    stream.read_line(&mut echoed).await?;
+    if echoed != SAID {
+        bail!("sent {SAID:?}, came back as {echoed:?}");
+    }
+    Ok(())
+}
+
+async fn in_time<T>(conversation: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(PATIENCE, conversation)
         .await
         .context("nobody answers on the connection")?

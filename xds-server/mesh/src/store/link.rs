@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
 
-use super::{Applied, MeshStore, Persist, discovery, has_names};
+use super::{Applied, MeshStore, Persist, discovery, has_names, permission::not_allowed};
 use crate::{
-    Code, Discovery, GatewayName, HostPattern, Hostname, MergedService, Mesh, Object, ObjectKey,
-    Problem, RegistryId, RegistrySettings, RouteParent, Severity, Source, Spec, merge::merge,
-    mesh::Ranked, registry::endpoints_in,
+    Discovery, EndpointGroup, GatewayName, Hostname, MergedService, Mesh, MutualTls, Network,
+    Object, ObjectKey, RegistryId, RouteParent, Spec, merge::merge, mesh::Ranked,
+    registry::endpoints_in,
 };
 
 /// One atomic change of the store: nobody sees half of it.
@@ -17,6 +17,8 @@ pub(super) struct Transaction<'s> {
     applied: Applied,
     /// Hostnames whose contributions, or whose way of discovery, may have changed.
     merges: BTreeSet<Hostname>,
+    /// Networks whose gateways may have changed.
+    networks: BTreeSet<Network>,
     /// As it was before.
     registries_with_policies: OrdMap<RegistryId, usize>,
 }
@@ -29,6 +31,7 @@ impl MeshStore {
             store: self,
             applied: Applied::default(),
             merges: BTreeSet::new(),
+            networks: BTreeSet::new(),
             registries_with_policies,
         };
         change(&mut transaction);
@@ -138,6 +141,12 @@ impl Transaction<'_> {
                 gateways.remove(&ranked);
                 gateways.is_empty()
             }),
+            Spec::NetworkGateway(gateway) => {
+                take(&mut mesh.network_gateways, &gateway.network, |gateways| {
+                    gateways.remove(key);
+                    gateways.is_empty()
+                });
+            }
             Spec::Policy(policy) => {
                 take(&mut mesh.policies, &policy.service, |policies| {
                     policies.remove(&ranked);
@@ -208,6 +217,12 @@ impl Transaction<'_> {
                     .or_default()
                     .insert(ranked, gateway.clone());
             }
+            Spec::NetworkGateway(gateway) => {
+                mesh.network_gateways
+                    .entry(gateway.network.clone())
+                    .or_default()
+                    .insert(key.clone(), gateway.clone());
+            }
             Spec::Policy(policy) => {
                 mesh.policies
                     .entry(policy.service.clone())
@@ -243,6 +258,9 @@ impl Transaction<'_> {
             Spec::StreamRoute(route) => self.mark_parents(&route.parents),
             Spec::Gateway(_) => {
                 changed.gateways.insert(gateway_name(key));
+            }
+            Spec::NetworkGateway(gateway) => {
+                self.networks.insert(gateway.network.clone());
             }
             Spec::Policy(policy) => self.mark_service(&policy.service),
         }
@@ -286,6 +304,7 @@ impl Transaction<'_> {
         for hostname in std::mem::take(&mut self.merges) {
             self.merge(&hostname);
         }
+        self.mark_crossing();
         // Endpoints that are names are written into the cluster.
         let names: Vec<_> = self
             .applied
@@ -311,6 +330,26 @@ impl Transaction<'_> {
             self.applied.changed.everything = true;
         }
         self.applied
+    }
+
+    /// Services with endpoints in a network are seen differently from other networks when its gateways change. That is seldom, so they
+    /// are looked for.
+    fn mark_crossing(&mut self) {
+        let networks = std::mem::take(&mut self.networks);
+        let mesh = &self.store.mesh;
+        match mesh.settings.mutual_tls {
+            MutualTls::Spoken if !networks.is_empty() => {}
+            MutualTls::Spoken | MutualTls::Absent => return,
+        }
+        let is_there = |group: &EndpointGroup| {
+            let mut endpoints = group.endpoints.iter();
+            endpoints.any(|endpoint| networks.contains(&endpoint.network))
+        };
+        let behind = mesh.endpoints.iter().filter_map(|(hostname, groups)| {
+            let is_behind = groups.values().any(|group| is_there(group));
+            is_behind.then(|| hostname.clone())
+        });
+        self.applied.changed.endpoints.extend(behind);
     }
 
     fn merge(&mut self, hostname: &Hostname) {
@@ -460,55 +499,4 @@ fn take<K: Ord + Clone, V: Clone>(
     if is_empty {
         map.remove(key);
     }
-}
-
-/// Why a registry may not contribute an object; `None` where it may.
-fn not_allowed(
-    settings: &RegistrySettings,
-    key: &ObjectKey,
-    source: &Source,
-    spec: &Spec,
-) -> Option<Problem> {
-    let namespaces = settings.allowed_namespaces.as_ref();
-    let hostnames = settings.allowed_hostnames.as_ref();
-    let hostname = match spec {
-        Spec::Service(service) => Some(&service.hostname),
-        Spec::Endpoints(group) => Some(&group.service),
-        Spec::Policy(policy) => Some(&policy.service),
-        Spec::Workload(_) | Spec::HttpRoute(_) | Spec::StreamRoute(_) | Spec::Gateway(_) => None,
-    };
-    let (field, message) = if namespaces.is_some_and(|allowed| !allowed.contains(&key.namespace)) {
-        (
-            "namespace",
-            format!(
-                "registry {} may not contribute to namespace {}",
-                key.registry, key.namespace
-            ),
-        )
-    } else if let Some(hostname) = hostname
-        && hostnames.is_some_and(|allowed: &Vec<HostPattern>| {
-            !allowed.iter().any(|pattern| pattern.matches(hostname))
-        })
-    {
-        (
-            "hostname",
-            format!("registry {} may not contribute to {hostname}", key.registry),
-        )
-    } else {
-        return None;
-    };
-    Some(Problem {
-        code: Code::NotAllowed,
-        severity: Severity::Error,
-        object: Some(key.clone()),
-        source: Some(source.clone()),
-        field: field.into(),
-        message: message.into(),
-        meanwhile: "the object is ignored".into(),
-        hint: format!(
-            "allow it in the entry of registry {} in the configuration, or take the object out",
-            key.registry
-        )
-        .into(),
-    })
 }

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Address, Backend, Balancing, Destination, Endpoint, EndpointGroup, HeaderChanges, Health,
-    HttpAction, HttpRoute, HttpRule, IpFamilies, Locality, Namespace, Network, OutboundMode,
-    Policy, Protocol, Rewrite, Role, RouteParent, RoutingChange, Service, ServicePort, Timeouts,
-    TrafficSettings, Workload,
+    HttpAction, HttpRoute, HttpRule, IpFamilies, Locality, MutualTls, Namespace, Network,
+    NetworkGateway, OutboundMode, Policy, Protocol, Rewrite, Role, RouteParent, RoutingChange,
+    Service, ServicePort, Timeouts, TrafficSettings, Workload,
     view::{OutboundKey, ServiceView},
 };
 
@@ -20,6 +20,8 @@ fn settings() -> Arc<MeshSettings> {
         outbound: OutboundMode::PassThrough,
         virtual_addresses: "240.0.0.0/8".parse().unwrap(),
         explicit_http_port: 15080,
+        east_west_port: 15443,
+        mutual_tls: MutualTls::Absent,
         traffic: TrafficSettings::default(),
     })
 }
@@ -817,6 +819,67 @@ fn a_consumers_route_acts_in_its_own_namespace_only_and_goes_first() {
 }
 
 /// A random object of a small world, so that collisions of all kinds happen.
+fn network_gateway(name: &str, network: &str, place: &str) -> Object {
+    let spec = NetworkGateway {
+        network: network.parse().unwrap(),
+        places: BTreeSet::from([place.parse().unwrap()]),
+    };
+    object("a", name, Spec::NetworkGateway(Arc::new(spec)))
+}
+
+#[test]
+fn gateways_of_a_network_concern_services_that_are_reached_through_them_and_no_others() {
+    let changed_by = |mutual_tls, network| {
+        let settings = MeshSettings {
+            mutual_tls,
+            ..MeshSettings::clone(&settings())
+        };
+        let mut store = MeshStore::new(Arc::new(settings), [registry("a")], []);
+        let mut there = endpoint(address(1));
+        there.network = "b".parse().unwrap();
+        let group = EndpointGroup {
+            service: hostname("cart"),
+            endpoints: vec![there],
+        };
+        let objects = vec![
+            http_service("a", "cart"),
+            http_service("a", "pay"),
+            object("a", "cart-1", Spec::Endpoints(Arc::new(group))),
+            endpoints("a", "pay-1", "pay", &[address(2)]),
+        ];
+        store.apply(replace("a", objects), NOW);
+        let change = Change::Update {
+            upserts: vec![network_gateway("east-west", network, "9.9.9.9:15443")],
+            removes: vec![],
+        };
+        store.apply(event("a", change), NOW).changed
+    };
+    let changed = changed_by(MutualTls::Spoken, "b");
+    assert_eq!(names(&changed.endpoints), ["cart"]);
+    assert!(changed.services.is_empty() && !changed.everything);
+    assert!(changed_by(MutualTls::Spoken, "c").is_empty());
+    // Nothing goes through it.
+    assert!(changed_by(MutualTls::Absent, "b").is_empty());
+}
+
+#[test]
+fn one_place_cannot_lead_into_two_networks() {
+    let mut store = store(&[registry("a")]);
+    let gateways = vec![
+        network_gateway("one", "b", "9.9.9.9:15443"),
+        network_gateway("same", "b", "9.9.9.9:15443"),
+        network_gateway("other-port", "c", "9.9.9.9:8443"),
+    ];
+    store.apply(replace("a", gateways), NOW);
+    assert_eq!(codes(&store), []);
+    let change = Change::Update {
+        upserts: vec![network_gateway("two", "c", "9.9.9.9:15443")],
+        removes: vec![],
+    };
+    store.apply(event("a", change), NOW);
+    assert_eq!(codes(&store), [Code::Conflict]);
+}
+
 fn any_object() -> impl Strategy<Value = Object> {
     let registry = prop_oneof![Just("a"), Just("b")];
     let name = prop_oneof![Just("cart"), Just("pay"), Just("web")];

@@ -45,7 +45,7 @@ pub struct OutboundKey {
 /// What influences which endpoints a proxy uses, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointsKey {
-    /// What it can reach.
+    /// What it reaches directly.
     pub network: Network,
     /// Where it stands.
     pub locality: Locality,
@@ -106,8 +106,8 @@ impl ViewKey {
                 host_lookup: needed_host_lookup(proxy),
                 route_delivery: match proxy.role {
                     Role::Sidecar(_) | Role::Gateway(_) => proxy.route_delivery,
-                    // Its tables have one host each.
-                    Role::Grpc => RouteDelivery::Whole,
+                    // The one has no tables, and those of the other have one host each.
+                    Role::EastWest | Role::Grpc => RouteDelivery::Whole,
                 },
             }),
             Self::Endpoints(EndpointsKey {
@@ -136,7 +136,7 @@ impl ViewKey {
 fn needed_host_lookup(proxy: &Proxy) -> HostLookup {
     match proxy.role {
         Role::Sidecar(Capture::Explicit) => proxy.host_lookup,
-        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) | Role::Grpc => {
+        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) | Role::EastWest | Role::Grpc => {
             HostLookup::Available
         }
     }
@@ -146,7 +146,7 @@ fn needed_host_lookup(proxy: &Proxy) -> HostLookup {
 fn taken_ports(proxy: &Proxy, workload: Option<&Workload>, mesh: &Mesh) -> Vec<u16> {
     match proxy.role {
         Role::Sidecar(Capture::Explicit) => {}
-        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) | Role::Grpc => {
+        Role::Sidecar(Capture::Transparent) | Role::Gateway(_) | Role::EastWest | Role::Grpc => {
             return Vec::new();
         }
     }
@@ -202,6 +202,7 @@ impl fmt::Display for ViewKey {
                 )?;
                 match balancer {
                     Balancer::Proxy => Ok(()),
+                    Balancer::EastWest => f.write_str("/east-west"),
                     Balancer::Grpc => f.write_str("/grpc"),
                 }
             }

@@ -11,7 +11,7 @@ use bowline_proto::{bowline::node::v1::NodeMetadata, metadata};
 use serde_json::{Value, json};
 
 use super::grpc;
-use crate::cli::sds;
+use crate::{cli::sds, node::EAST_WEST};
 
 /// What the bootstrap of one proxy says.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ pub(super) struct Bootstrap {
 pub(super) enum ProxyRole {
     Sidecar(Capture),
     Gateway(GatewayName),
+    EastWest,
     Grpc,
 }
 
@@ -134,7 +135,7 @@ impl Bootstrap {
     /// The bootstrap as its reader wants it. The same values give the same text.
     pub(super) fn to_json(&self) -> Value {
         match &self.role {
-            ProxyRole::Sidecar(_) | ProxyRole::Gateway(_) => self.for_envoy(),
+            ProxyRole::Sidecar(_) | ProxyRole::Gateway(_) | ProxyRole::EastWest => self.for_envoy(),
             ProxyRole::Grpc => grpc::bootstrap(self),
         }
     }
@@ -206,6 +207,7 @@ impl Bootstrap {
                 "",
                 format!("{}/{}", gateway.namespace, gateway.name),
             ),
+            ProxyRole::EastWest => ("router", "", String::new()),
             // Its id says it, and its library's user agent.
             ProxyRole::Grpc => ("grpc", "", String::new()),
         };
@@ -226,6 +228,10 @@ impl Bootstrap {
                 .map(SpiffeId::to_string)
                 .unwrap_or_default(),
             generator: String::new(),
+            bowline_role: match &self.role {
+                ProxyRole::EastWest => EAST_WEST.to_owned(),
+                ProxyRole::Sidecar(_) | ProxyRole::Gateway(_) | ProxyRole::Grpc => String::new(),
+            },
         };
         let mut node = json!({
             "id": format!("{kind}~{address}~{name}.{namespace}~{namespace}.svc.{domain}"),

@@ -150,6 +150,9 @@ fn the_server_reads_what_the_bootstrap_says() {
         ..expected
     };
     assert_eq!(gateway, expected);
+    let east_west = read("--xds h:1 --role east-west --name east-west --network vpc-2");
+    assert_eq!(east_west.role, bowline_mesh::Role::EastWest);
+    assert_eq!(east_west.network, Some("vpc-2".parse().unwrap()));
 }
 
 fn settings() -> Arc<MeshSettings> {

@@ -9,19 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use bowline_mesh::{Health, Locality};
 use bowline_proto::envoy::config::{core::v3 as core, endpoint::v3::LocalityLbEndpoints};
 
-use super::{Placed, divisor, lb_endpoint, scaled};
+use super::{Placed, Places, divisor, lb_endpoint, scaled};
 
 /// A priority before gaps are closed: preference of the place, then whether better endpoints of the place go before.
 type Rank = (usize, bool);
 
 /// The localities of one assignment. Endpoints that should get no request are not in it.
-pub(super) fn localities(
-    by_locality: BTreeMap<(usize, &Locality), Vec<Placed<'_>>>,
-) -> Vec<LocalityLbEndpoints> {
-    let mut groups: BTreeMap<(Rank, &Locality), BTreeMap<u32, Vec<Placed<'_>>>> = BTreeMap::new();
+pub(super) fn localities(by_locality: Places<'_>) -> Vec<LocalityLbEndpoints> {
+    let mut groups: BTreeMap<(Rank, &Locality), BTreeMap<u64, Vec<Placed<'_>>>> = BTreeMap::new();
     for ((rank, locality), placed) in by_locality {
         for placed in placed {
-            let is_degraded = match placed.endpoint.health {
+            let is_degraded = match placed.health {
                 Health::Healthy | Health::Unknown => false,
                 Health::Degraded => true,
                 Health::Draining | Health::Unhealthy => continue,
@@ -29,7 +27,7 @@ pub(super) fn localities(
             groups
                 .entry(((rank, is_degraded), locality))
                 .or_default()
-                .entry(placed.endpoint.weight)
+                .entry(placed.weight)
                 .or_default()
                 .push(placed);
         }
@@ -59,8 +57,8 @@ pub(super) fn localities(
                 load_balancing_weight: Some(placed.iter().map(|_| scaled(weight, divisor)).sum()),
                 lb_endpoints: placed
                     .into_iter()
-                    .map(|Placed { endpoint, port }| {
-                        let mut made = lb_endpoint(endpoint, port, scaled(weight, divisor));
+                    .map(|placed| {
+                        let mut made = lb_endpoint(&placed, scaled(weight, divisor));
                         // The registry's "degraded" is told by the priority: gRPC uses only healthy ones.
                         made.health_status = core::HealthStatus::Healthy.into();
                         made

@@ -12,15 +12,34 @@ use bowline_mesh::{
 use bowline_snapshot::{Layer, Resource, ResourceType};
 use imbl::OrdMap;
 
-use crate::{Translated, endpoints};
+use crate::{Translated, endpoints, name};
 
 /// The layers of all groups of callers that see endpoints alike.
 #[derive(Debug, Default)]
 pub struct EndpointLayers {
-    layers: BTreeMap<EndpointsKey, Layer>,
-    /// Names of the assignments of each service; the same in all layers.
+    layers: BTreeMap<EndpointsKey, EndpointLayer>,
+    /// Names of the assignments of each service, in all layers. Those with one [`Balancer`] have the same.
     names: OrdMap<Hostname, Arc<[Arc<str>]>>,
-    problems: BTreeMap<Hostname, Vec<Problem>>,
+}
+
+/// One layer. A clone costs nothing.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointLayer {
+    /// The assignments.
+    pub layer: Layer,
+    /// What could not be made as written.
+    problems: OrdMap<Hostname, Arc<[Problem]>>,
+}
+
+impl EndpointLayer {
+    fn note(&mut self, hostname: &Hostname, problems: &[Problem]) {
+        let is_known = |known: &Arc<[Problem]>| **known == *problems;
+        if problems.is_empty() {
+            self.problems.remove(hostname);
+        } else if !self.problems.get(hostname).is_some_and(is_known) {
+            self.problems.insert(hostname.clone(), problems.into());
+        }
+    }
 }
 
 /// What an update of endpoints led to.
@@ -45,40 +64,47 @@ impl EndpointLayers {
         let mut update = EndpointsUpdate::default();
         for hostname in hostnames {
             let mut seen = SeenAlike::default();
-            let mut names: Arc<[Arc<str>]> = Arc::new([]);
+            let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
             for (key, layer) in &mut self.layers {
                 let Some(view) = EndpointsView::new(mesh, key, hostname) else {
+                    layer.note(hostname, &[]);
                     continue;
                 };
-                let resources = seen.resources(view);
-                names = resources
-                    .iter()
-                    .map(|resource| resource.name().clone())
-                    .collect();
+                let translated = seen.translated(view);
+                let Translated {
+                    value: resources,
+                    problems,
+                } = &*translated;
+                layer.note(hostname, problems);
+                names.extend(resources.iter().map(|resource| resource.name().clone()));
                 for resource in resources {
-                    if layer.upsert(ResourceType::ENDPOINT, resource.clone()) {
+                    if layer.layer.upsert(ResourceType::ENDPOINT, resource.clone()) {
                         update.changed.insert(key.clone());
                     }
                 }
             }
-            self.note_problems(hostname, seen.into_problems());
             let before = if names.is_empty() {
                 self.names.remove(hostname)
             } else {
                 update.current.extend(names.iter().cloned());
-                self.names.insert(hostname.clone(), names.clone())
+                let names = names.iter().cloned().collect();
+                self.names.insert(hostname.clone(), names)
             };
             let gone = before.iter().flat_map(|before| before.iter());
             update
                 .stale
-                .extend(gone.filter(|name| !names.contains(name)).cloned());
+                .extend(gone.filter(|name| !names.contains(*name)).cloned());
         }
         update
     }
 
     /// Builds the layer of a key from nothing, or from that of a key which differs in locality only. For another thread: it may
     /// take long where there are many services.
-    pub fn build(mesh: &Mesh, key: &EndpointsKey, like: Option<(&EndpointsKey, &Layer)>) -> Layer {
+    pub fn build(
+        mesh: &Mesh,
+        key: &EndpointsKey,
+        like: Option<(&EndpointsKey, &EndpointLayer)>,
+    ) -> EndpointLayer {
         let like = like.filter(|(other, _)| differ_by_locality_only(other, key));
         let mut layer = like.map(|(_, layer)| layer.clone()).unwrap_or_default();
         for service in mesh.services() {
@@ -86,8 +112,10 @@ impl EndpointLayers {
                 continue;
             }
             if let Some(view) = EndpointsView::new(mesh, key, &service.hostname) {
-                for resource in endpoints(&view).value {
-                    layer.upsert(ResourceType::ENDPOINT, resource);
+                let Translated { value, problems } = endpoints(&view);
+                layer.note(&service.hostname, &problems);
+                for resource in value {
+                    layer.layer.upsert(ResourceType::ENDPOINT, resource);
                 }
             }
         }
@@ -95,24 +123,30 @@ impl EndpointLayers {
     }
 
     /// Takes in a layer that was built beside, from an older mesh. What changed since must be given to [`Self::update`] next.
-    pub fn insert(&mut self, key: EndpointsKey, layer: Layer) {
-        if self.layers.is_empty() {
-            self.names = layer
-                .of_type(ResourceType::ENDPOINT)
-                .iter()
-                .filter_map(|resource| Some((hostname_of(resource)?, resource.name().clone())))
-                .fold(
-                    BTreeMap::<Hostname, Vec<Arc<str>>>::new(),
-                    |mut names, (hostname, name)| {
-                        names.entry(hostname).or_default().push(name);
-                        names
-                    },
-                )
-                .into_iter()
-                .map(|(hostname, names)| (hostname, Arc::from(names)))
-                .collect();
+    pub fn insert(&mut self, key: EndpointsKey, layer: EndpointLayer) {
+        if !self
+            .layers
+            .keys()
+            .any(|other| other.balancer == key.balancer)
+        {
+            self.note_names(&layer.layer);
         }
         self.layers.insert(key, layer);
+    }
+
+    fn note_names(&mut self, layer: &Layer) {
+        let mut by_hostname: BTreeMap<Hostname, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for resource in layer.of_type(ResourceType::ENDPOINT).iter() {
+            if let Some(hostname) = name::service_of(resource.name()) {
+                let names = by_hostname.entry(hostname).or_default();
+                names.insert(resource.name().clone());
+            }
+        }
+        for (hostname, mut names) in by_hostname {
+            let known = self.names.get(&hostname);
+            names.extend(known.into_iter().flat_map(|known| known.iter().cloned()));
+            self.names.insert(hostname, names.into_iter().collect());
+        }
     }
 
     /// Takes assignments out of all layers. Says which layers are different now.
@@ -120,7 +154,7 @@ impl EndpointLayers {
         let mut changed = BTreeSet::new();
         for (key, layer) in &mut self.layers {
             for name in names {
-                if layer.remove(ResourceType::ENDPOINT, name) {
+                if layer.layer.remove(ResourceType::ENDPOINT, name) {
                     changed.insert(key.clone());
                 }
             }
@@ -135,28 +169,22 @@ impl EndpointLayers {
 
     /// The layer of a key.
     pub fn layer(&self, key: &EndpointsKey) -> Option<&Layer> {
-        self.layers.get(key)
+        self.layers.get(key).map(|layer| &layer.layer)
     }
 
     /// A layer from which that of a key could be built faster than from nothing.
-    pub fn like(&self, key: &EndpointsKey) -> Option<(EndpointsKey, Layer)> {
+    pub fn like(&self, key: &EndpointsKey) -> Option<(EndpointsKey, EndpointLayer)> {
         self.layers
             .iter()
             .find(|(other, _)| differ_by_locality_only(other, key))
             .map(|(other, layer)| (other.clone(), layer.clone()))
     }
 
-    /// What could not be made as written.
-    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.values().flatten()
-    }
-
-    fn note_problems(&mut self, hostname: &Hostname, problems: Vec<Problem>) {
-        if problems.is_empty() {
-            self.problems.remove(hostname);
-        } else {
-            self.problems.insert(hostname.clone(), problems);
-        }
+    /// What could not be made as written for somebody, each once.
+    pub fn problems(&self) -> BTreeSet<&Problem> {
+        let of_layers = self.layers.values().map(|layer| &layer.problems);
+        let all = of_layers.flat_map(|problems| problems.values());
+        all.flat_map(|problems| problems.iter()).collect()
     }
 }
 
@@ -170,37 +198,17 @@ fn differ_by_locality_only(one: &EndpointsKey, other: &EndpointsKey) -> bool {
     *network == other.network && *families == other.families && *balancer == other.balancer
 }
 
-/// The service that an assignment is of. Its name is its cluster's.
-fn hostname_of(resource: &Resource) -> Option<Hostname> {
-    resource.name().rsplit('|').next()?.parse().ok()
-}
-
 /// One service's assignments, built once for all callers that see it alike.
 #[derive(Default)]
-struct SeenAlike(Vec<(EndpointsView, Translated<Vec<Resource>>)>);
+struct SeenAlike(Vec<(EndpointsView, Arc<Translated<Vec<Resource>>>)>);
 
 impl SeenAlike {
-    fn resources(&mut self, view: EndpointsView) -> &[Resource] {
-        let known = self.0.iter().position(|(seen, _)| *seen == view);
-        let index = known.unwrap_or_else(|| {
-            let translated = endpoints(&view);
-            self.0.push((view, translated));
-            self.0.len() - 1
-        });
-        self.0
-            .get(index)
-            .map(|(_, translated)| translated.value.as_slice())
-            .unwrap_or_default()
-    }
-
-    fn into_problems(self) -> Vec<Problem> {
-        let mut problems: Vec<_> = self
-            .0
-            .into_iter()
-            .flat_map(|(_, translated)| translated.problems)
-            .collect();
-        problems.sort();
-        problems.dedup();
-        problems
+    fn translated(&mut self, view: EndpointsView) -> Arc<Translated<Vec<Resource>>> {
+        if let Some((_, translated)) = self.0.iter().find(|(seen, _)| *seen == view) {
+            return translated.clone();
+        }
+        let translated = Arc::new(endpoints(&view));
+        self.0.push((view, translated.clone()));
+        translated
     }
 }

@@ -11,7 +11,7 @@ use bowline_mesh::{
 };
 use bowline_snapshot::Layer;
 
-use super::grpc_layers::GrpcLayers;
+use super::{east_west_layers::EastWestLayers, grpc_layers::GrpcLayers};
 use crate::{OutboundAssembly, ServiceParts, Translated, gateway, inbound, service};
 
 /// The outbound and inbound layers of all kinds of proxy that are connected.
@@ -19,6 +19,7 @@ use crate::{OutboundAssembly, ServiceParts, Translated, gateway, inbound, servic
 pub struct StructureLayers {
     sidecars: BTreeMap<OutboundKey, OutboundAssembly>,
     gateways: BTreeMap<OutboundKey, GatewayView>,
+    east_west: EastWestLayers,
     grpc: GrpcLayers,
     inbound: BTreeSet<InboundKey>,
     service_problems: BTreeMap<Hostname, Vec<Problem>>,
@@ -37,6 +38,7 @@ impl StructureLayers {
         self.forget(changed, wanted);
         let mut layers = Vec::new();
         self.follow_services(mesh, changed, &mut layers);
+        layers.extend(self.east_west.follow_services(mesh, changed));
         layers.extend(self.grpc.follow_services(mesh, changed));
         for key in wanted {
             match key {
@@ -56,6 +58,11 @@ impl StructureLayers {
                             );
                         }
                     }
+                    Role::EastWest => layers.extend(
+                        self.east_west
+                            .add(mesh, outbound)
+                            .map(|layer| (key.clone(), layer)),
+                    ),
                     Role::Grpc => layers.extend(
                         self.grpc
                             .add(mesh, outbound)
@@ -105,6 +112,8 @@ impl StructureLayers {
             .retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
         self.gateways
             .retain(|key, _| is_used(&ViewKey::Outbound(key.clone())));
+        self.east_west
+            .retain(|key| is_used(&ViewKey::Outbound(key.clone())));
         self.grpc
             .retain(|key| is_used(&ViewKey::Outbound(key.clone())));
         self.inbound

@@ -8,8 +8,8 @@ use std::{
 
 use bowline_mesh::{
     Address, Balancer, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName,
-    Health, HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, Network,
-    Object, OutboundMode, Protocol, RegionOrder, RegistryEvent, RegistrySettings, Role,
+    Health, HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, MutualTls,
+    Network, Object, OutboundMode, Protocol, RegionOrder, RegistryEvent, RegistrySettings, Role,
     RouteDelivery, Service, ServicePort, Source, Spec, TrafficSettings,
     view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
 };
@@ -17,7 +17,7 @@ use bowline_snapshot::{Layer, ResourceType};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{EndpointLayers, StructureLayers};
+use super::{EndpointLayer, EndpointLayers, StructureLayers};
 use crate::testing::json;
 
 fn store() -> MeshStore {
@@ -27,6 +27,8 @@ fn store() -> MeshStore {
         outbound: OutboundMode::PassThrough,
         virtual_addresses: "240.0.0.0/8".parse().unwrap(),
         explicit_http_port: 15080,
+        east_west_port: 15443,
+        mutual_tls: MutualTls::Absent,
         traffic: TrafficSettings::default(),
     };
     let registry = RegistrySettings::new(
@@ -80,8 +82,8 @@ fn service(
     object(namespace, name, Spec::Service(Arc::new(spec)))
 }
 
-fn endpoints(of: &str, name: &str, address: Address, zone: &str) -> Object {
-    let endpoint = Endpoint {
+fn endpoint_at(address: Address, zone: &str) -> Endpoint {
+    Endpoint {
         address,
         ports: BTreeMap::from([("main".into(), 8080)]),
         locality: Locality::new("r", zone, ""),
@@ -90,7 +92,11 @@ fn endpoints(of: &str, name: &str, address: Address, zone: &str) -> Object {
         weight: 1,
         health: Health::Healthy,
         identity: None,
-    };
+    }
+}
+
+fn endpoints(of: &str, name: &str, address: Address, zone: &str) -> Object {
+    let endpoint = endpoint_at(address, zone);
     let spec = EndpointGroup {
         service: hostname(of),
         endpoints: vec![endpoint],
@@ -120,6 +126,13 @@ fn endpoints_key(zone: &str) -> EndpointsKey {
     }
 }
 
+fn east_west_key() -> EndpointsKey {
+    EndpointsKey {
+        balancer: Balancer::EastWest,
+        ..endpoints_key("one")
+    }
+}
+
 const SIDECARS: [(Capture, &str); 4] = [
     (Capture::Explicit, "shop"),
     (Capture::Explicit, "web"),
@@ -138,6 +151,7 @@ fn all_keys() -> BTreeSet<ViewKey> {
         families: IpFamilies::V4,
     };
     let mut keys = BTreeSet::from([
+        outbound(Role::EastWest, "shop", RouteDelivery::Whole),
         outbound(Role::Grpc, "shop", RouteDelivery::Whole),
         outbound(Role::Grpc, "web", RouteDelivery::Whole),
         ViewKey::Inbound(inbound),
@@ -238,10 +252,10 @@ proptest! {
         let mut structure = StructureLayers::default();
         let mut followed: BTreeMap<ViewKey, Vec<String>> = BTreeMap::new();
         let mut endpoints = EndpointLayers::default();
-        for zone in ["one", "two"] {
-            let key = endpoints_key(zone);
-            let layer = EndpointLayers::build(store.mesh(), &key, None);
-            endpoints.insert(key, layer);
+        let kinds = [endpoints_key("one"), endpoints_key("two"), east_west_key()];
+        for key in &kinds {
+            let layer = EndpointLayers::build(store.mesh(), key, None);
+            endpoints.insert(key.clone(), layer);
         }
         for (object, is_removed) in steps {
             let registry = object.key().registry.clone();
@@ -267,12 +281,11 @@ proptest! {
         }
         let one = EndpointLayers::build(store.mesh(), &endpoints_key("one"), None);
         let like = (&endpoints_key("one"), &one);
-        for zone in ["one", "two"] {
-            let key = endpoints_key(zone);
-            let cold = EndpointLayers::build(store.mesh(), &key, None);
-            let from_other = EndpointLayers::build(store.mesh(), &key, Some(like));
-            prop_assert_eq!(content(endpoints.layer(&key).unwrap()), content(&cold));
-            prop_assert_eq!(content(&from_other), content(&cold));
+        for key in &kinds {
+            let cold = EndpointLayers::build(store.mesh(), key, None);
+            let from_other = EndpointLayers::build(store.mesh(), key, Some(like));
+            prop_assert_eq!(content(endpoints.layer(key).unwrap()), content(&cold.layer));
+            prop_assert_eq!(content(&from_other.layer), content(&cold.layer));
         }
     }
 }
@@ -323,7 +336,7 @@ fn the_applications_own_port_has_no_listener_for_its_sidecar_and_for_no_other() 
 fn assignments_are_named_stale_and_served_until_they_are_taken_out() {
     let mut store = store();
     let mut layers = EndpointLayers::default();
-    layers.insert(endpoints_key("one"), Layer::default());
+    layers.insert(endpoints_key("one"), EndpointLayer::default());
     let mut apply = |change| {
         let event = RegistryEvent {
             registry: "a".parse().unwrap(),
@@ -351,6 +364,69 @@ fn assignments_are_named_stale_and_served_until_they_are_taken_out() {
     assert_eq!(served(&layers), 1);
     assert_eq!(layers.remove(&update.stale).len(), 1);
     assert_eq!(served(&layers), 0);
+}
+
+#[test]
+fn assignments_of_a_kind_of_proxy_that_came_later_are_named_stale_too() {
+    let mut store = store();
+    let mut apply = |change| {
+        let event = RegistryEvent {
+            registry: "a".parse().unwrap(),
+            change,
+            problems: vec![],
+        };
+        let changed = store.apply(event, Duration::ZERO).changed;
+        (store.mesh().clone(), changed.endpoints)
+    };
+    let db = service("shop", "db", 443, Protocol::Tls, Balancing::Everywhere);
+    let (mesh, _) = apply(Change::Replace(vec![db]));
+    let mut layers = EndpointLayers::default();
+    for key in [endpoints_key("one"), east_west_key()] {
+        let layer = EndpointLayers::build(&mesh, &key, None);
+        layers.insert(key, layer);
+    }
+    let (mesh, hostnames) = apply(Change::Replace(vec![]));
+    let stale = layers.update(&mesh, &hostnames).stale;
+    let expected = ["outbound_.443_._.db", "outbound|443||db"]
+        .map(|name| Arc::from(format!("{name}.shop.svc.cluster.local")));
+    assert_eq!(stale, BTreeSet::from(expected));
+    layers.remove(&stale);
+    assert!(layers.layer(&east_west_key()).unwrap().is_empty());
+}
+
+#[test]
+fn what_is_wrong_in_a_layer_is_told_while_it_is_there_however_it_was_built() {
+    let mut store = store();
+    let away = Endpoint {
+        network: "away".parse().unwrap(),
+        ..endpoint_at(Address::Ip([10, 0, 0, 1].into()), "one")
+    };
+    let group = EndpointGroup {
+        service: hostname("cart"),
+        endpoints: vec![away],
+    };
+    let objects = vec![
+        service("shop", "cart", 80, Protocol::Http, Balancing::Everywhere),
+        object("shop", "cart-1", Spec::Endpoints(Arc::new(group))),
+    ];
+    let event = RegistryEvent {
+        registry: "a".parse().unwrap(),
+        change: Change::Replace(objects),
+        problems: vec![],
+    };
+    store.apply(event, Duration::ZERO);
+    let mut layers = EndpointLayers::default();
+    let (one, two) = (endpoints_key("one"), endpoints_key("two"));
+    layers.insert(one.clone(), EndpointLayers::build(store.mesh(), &one, None));
+    assert_eq!(layers.problems().len(), 1);
+    let like = layers.like(&two);
+    let like = like.as_ref().map(|(key, layer)| (key, layer));
+    let built = EndpointLayers::build(store.mesh(), &two, like);
+    layers.insert(two.clone(), built);
+    layers.retain(|key| *key == two);
+    assert_eq!(layers.problems().len(), 1);
+    layers.retain(|_| false);
+    assert_eq!(layers.problems().len(), 0);
 }
 
 #[test]
