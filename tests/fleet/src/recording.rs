@@ -65,7 +65,7 @@ pub fn group_of(group: Group, kind: Kind) -> usize {
     match kind {
         Kind::Clusters | Kind::Listeners => group.workload,
         Kind::Endpoints => group.place,
-        Kind::Routes => group.namespace,
+        Kind::Routes | Kind::Hosts => group.namespace,
     }
 }
 
@@ -136,9 +136,37 @@ impl Recording {
         let [awaited] = &awaited[..] else {
             bail!("{change:?} makes new resources, which were not recorded");
         };
+        let kind = match awaited.kind {
+            // Where virtual hosts come by themselves the marker is in one of them.
+            Kind::Routes
+                if self
+                    .groups
+                    .of(Kind::Hosts)
+                    .iter()
+                    .any(|group| !group.is_empty()) =>
+            {
+                Kind::Hosts
+            }
+            kind => kind,
+        };
+        let is_concerned = |name: &str, index: usize| match kind {
+            Kind::Hosts => {
+                let resource = self.resources.get(index);
+                let is_marked = resource
+                    .is_some_and(|resource| memmem::find(resource, MARKER.as_bytes()).is_some());
+                let within = name.rsplit_once('/').map(|(routes, _)| routes);
+                is_marked && within == Some(&awaited.name)
+            }
+            Kind::Clusters | Kind::Endpoints | Kind::Listeners | Kind::Routes => {
+                name == awaited.name
+            }
+        };
         let mut concerned: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (number, group) in self.groups.of(awaited.kind).iter().enumerate() {
-            if let Some(index) = group.get(&awaited.name) {
+        for (number, group) in self.groups.of(kind).iter().enumerate() {
+            for (_, index) in group
+                .iter()
+                .filter(|(name, index)| is_concerned(name, **index))
+            {
                 concerned.entry(*index).or_default().push(number);
             }
         }
@@ -150,7 +178,7 @@ impl Recording {
                 .context("a resource is lost")?;
             *resource = changed(resource, change)?;
             updates.push(Update {
-                type_url: awaited.kind.url().to_owned(),
+                type_url: kind.url().to_owned(),
                 groups,
                 resource: BASE64_STANDARD.encode(resource),
             });
@@ -242,7 +270,7 @@ mod tests {
         envoy::config::{
             core::v3::{Address as EnvoyAddress, SocketAddress},
             endpoint::v3::{Endpoint, LbEndpoint, LocalityLbEndpoints},
-            route::v3::RouteConfiguration,
+            route::v3::{RouteConfiguration, VirtualHost},
         },
     };
 
@@ -308,6 +336,42 @@ mod tests {
         let after = check(Kind::Routes, &routes, Change::Route { marker }, marker);
         // Only the version is longer.
         assert_eq!(after.len(), routes.len() + 31);
+    }
+
+    #[test]
+    fn a_route_changes_in_the_virtual_host_that_has_it() {
+        let host = |name: &str, marker: &str| {
+            Bytes::from(resource(any(&VirtualHost {
+                name: name.to_owned(),
+                request_headers_to_remove: vec![marker.to_owned()],
+                ..VirtualHost::default()
+            })))
+        };
+        let names = ["80/one", "80/two", "81/three"];
+        let markers = ["", "marker-000000001", "marker-000000001"];
+        let mut recording = Recording::default();
+        for (name, marker) in names.iter().zip(markers) {
+            recording.resources.push(host(name, marker));
+        }
+        let all = names
+            .iter()
+            .zip(0..)
+            .map(|(name, index)| ((*name).to_owned(), index));
+        recording
+            .groups
+            .of_mut(Kind::Hosts)
+            .extend([all.clone().collect(), all.collect()]);
+        let change = Change::Route { marker: 4711 };
+        let updates = recording.change(&World::default(), change).unwrap();
+        let told: Vec<_> = updates
+            .iter()
+            .map(|update| (&*update.type_url, &*update.groups))
+            .collect();
+        assert_eq!(told, [(Kind::Hosts.url(), &[0, 1][..])]);
+        let [_, changed, _] = &recording.resources[..] else {
+            panic!("there are three");
+        };
+        check(Kind::Hosts, changed, Change::Route { marker: 4712 }, 4712);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
         bowline::Bowline,
         replay::{Program, Replay},
     },
-    world::World,
+    world::{Routes, World},
 };
 
 /// What is measured.
@@ -61,7 +61,11 @@ pub struct Options {
     /// Networks
     #[arg(long, default_value_t = 2)]
     pub networks: usize,
-    /// Of a hundred proxies so many speak state of the world; real fleets have some 30
+    /// How routes come to proxies that speak delta
+    #[arg(long, value_enum, default_value = "by-host")]
+    pub routes: Routes,
+    /// Of a hundred proxies so many speak state of the world; real fleets have some 30. Servers of a recording then send whole tables to
+    /// all of them, because they serve both variants the same
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub sotw: u8,
     /// Over mutual TLS
@@ -267,6 +271,7 @@ fn world(options: &Options) -> Result<World> {
         zones: options.zones,
         networks: options.networks,
         state_of_the_world_percent: options.sotw.into(),
+        routes: options.routes,
     };
     let numbers = [
         world.services,
@@ -298,6 +303,11 @@ async fn record(
     let few = World {
         proxies: world.representatives(),
         state_of_the_world_percent: 0,
+        routes: match world.state_of_the_world_percent {
+            0 => world.routes,
+            // There are no virtual hosts in it.
+            1.. => Routes::Whole,
+        },
         ..*world
     };
     let server = Bowline::start(*world, &options.bowline, folder, security).await?;

@@ -4,7 +4,13 @@ pub mod files;
 
 use std::{fmt, net::Ipv4Addr};
 
-use bowline_proto::{Message, envoy::config::core::v3::Node};
+use bowline_proto::{
+    Message,
+    envoy::{
+        config::core::v3::{BuildVersion, Node, node::UserAgentVersionType},
+        r#type::v3::SemanticVersion,
+    },
+};
 
 use crate::proxy::{kind::Kind, memo::MARKER, response::Variant};
 
@@ -29,6 +35,33 @@ pub struct World {
     pub networks: usize,
     /// Of a hundred proxies so many speak state of the world.
     pub state_of_the_world_percent: usize,
+    /// How routes come to those who speak delta.
+    pub routes: Routes,
+}
+
+/// How routes come to proxies, which is a matter of the Envoy that they say they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Routes {
+    /// Host by host, as to a current one
+    #[default]
+    ByHost,
+    /// In whole tables, as to an old one
+    Whole,
+}
+
+impl Routes {
+    fn envoy(self) -> SemanticVersion {
+        let minor_number = match self {
+            Self::ByHost => 40,
+            Self::Whole => 36,
+        };
+        SemanticVersion {
+            major_number: 1,
+            minor_number,
+            patch: 0,
+        }
+    }
 }
 
 /// What a proxy has when a change has arrived.
@@ -78,7 +111,7 @@ pub struct Group {
     pub workload: usize,
     /// Assignments: zone and network.
     pub place: usize,
-    /// Route configurations.
+    /// Route configurations and virtual hosts.
     pub namespace: usize,
 }
 
@@ -106,6 +139,7 @@ impl Default for World {
             zones: 3,
             networks: 2,
             state_of_the_world_percent: 0,
+            routes: Routes::default(),
         }
     }
 }
@@ -160,6 +194,12 @@ impl World {
             ),
             cluster: group.to_string(),
             user_agent_name: "envoy".to_owned(),
+            user_agent_version_type: Some(UserAgentVersionType::UserAgentBuildVersion(
+                BuildVersion {
+                    version: Some(self.routes.envoy()),
+                    metadata: None,
+                },
+            )),
             ..Node::default()
         }
         .encode_to_vec()

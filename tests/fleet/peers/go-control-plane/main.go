@@ -47,6 +47,7 @@ var kinds = []struct {
 	{resource.EndpointType, 1, func() types.Resource { return &endpoint.ClusterLoadAssignment{} }},
 	{resource.ListenerType, 0, func() types.Resource { return &listener.Listener{} }},
 	{resource.RouteType, 2, func() types.Resource { return &route.RouteConfiguration{} }},
+	{resource.VirtualHostType, 2, func() types.Resource { return &route.VirtualHost{} }},
 }
 
 // script is everything that is served.

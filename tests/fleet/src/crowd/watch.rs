@@ -109,7 +109,10 @@ impl Watches {
         }
         let marker = |kind, id| memo.payload(kind, id).map_or(0, |payload| payload.marker);
         for got in got {
-            let Some(watches) = self.by_name.of_mut(got.kind).get_mut(&got.name) else {
+            let Some((kind, name)) = place(got, memo) else {
+                continue;
+            };
+            let Some(watches) = self.by_name.of_mut(kind).get_mut(&name) else {
                 continue;
             };
             let (before, after) = (marker(got.kind, got.before), marker(got.kind, got.now));
@@ -152,11 +155,28 @@ impl Watches {
     }
 }
 
+/// What counts as what a proxy has got: a virtual host is its route configuration, however that comes.
+fn place(got: &Got, memo: &Memo) -> Option<(Kind, NameId)> {
+    match got.kind {
+        Kind::Clusters | Kind::Endpoints | Kind::Listeners | Kind::Routes => {
+            Some((got.kind, got.name))
+        }
+        Kind::Hosts => {
+            let within = |id| memo.payload(got.kind, id)?.within;
+            let routes = within(got.now).or_else(|| within(got.before))?;
+            Some((Kind::Routes, routes))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bowline_proto::{
         Message, any,
-        envoy::{config::route::v3::RouteConfiguration, service::discovery::v3::Resource},
+        envoy::{
+            config::route::v3::{RouteConfiguration, VirtualHost},
+            service::discovery::v3::Resource,
+        },
     };
 
     use super::*;
@@ -215,6 +235,33 @@ mod tests {
         assert_eq!(watches.spread(ids[0]), spread(1, 5));
         assert_eq!(watches.spread(ids[1]), spread(2, 5));
         assert_eq!((watches.remaining(), watches.is_complete()), (0, true));
+    }
+
+    #[test]
+    fn a_virtual_host_counts_as_its_route_configuration() {
+        let mut memo = Memo::new(Keep::Nothing);
+        let mut host = |name: &str| {
+            let entry = Resource {
+                resource: Some(any(&VirtualHost {
+                    name: name.to_owned(),
+                    ..VirtualHost::default()
+                })),
+                ..Resource::default()
+            };
+            let now = memo.of_delta(Kind::Hosts, &entry.encode_to_vec()).unwrap();
+            Got {
+                kind: Kind::Hosts,
+                name: memo.name_id(Kind::Hosts, name),
+                before: PayloadId::NONE,
+                now,
+            }
+        };
+        let got = ["80/other", "81/marker-2", "80/marker-2"].map(&mut host);
+        let mut watches = Watches::default();
+        let name = memo.name_id(Kind::Routes, "80");
+        watches.await_marker(Kind::Routes, name, 2, 1);
+        assert!(!watches.note(&got[..2], &memo, Instant::now()));
+        assert!(watches.note(&got[2..], &memo, Instant::now()));
     }
 
     #[test]

@@ -59,8 +59,10 @@ pub struct Payload {
     pub version: Box<str>,
     /// How new it is: the number that a scenario has put into it.
     pub marker: u64,
-    /// What it makes a proxy subscribe to: assignments or route configurations.
+    /// What it makes a proxy ask for: assignments or route configurations by name, or the virtual hosts of the name that it has itself.
     pub refers_to: Box<[NameId]>,
+    /// The route configuration that a virtual host belongs to.
+    pub within: Option<NameId>,
     /// The whole, where it is wanted: as a delta response has it.
     pub kept: Option<Bytes>,
 }
@@ -187,7 +189,7 @@ impl Memo {
                 String::from_utf8_lossy(type_url)
             );
         }
-        // The name is the first field of all four.
+        // The name has the same number in all of them.
         let name = text(bytes_of(value, 1)?)?;
         if name.is_empty() {
             bail!("one of {kind:?} has no name");
@@ -196,13 +198,20 @@ impl Memo {
             Kind::Clusters => (marker_in(name.as_bytes()), self.assignment(name, value)?),
             Kind::Endpoints => (largest_weight(value)?, Box::default()),
             Kind::Listeners => (0, self.route_configurations(value)?),
-            Kind::Routes => (marker_in(value), Box::default()),
+            Kind::Routes => (marker_in(value), self.hosts(name, value)?),
+            Kind::Hosts => (marker_in(value), Box::default()),
         };
+        let within = match kind {
+            Kind::Hosts => name.rsplit_once('/').map(|(routes, _)| routes),
+            Kind::Clusters | Kind::Endpoints | Kind::Listeners | Kind::Routes => None,
+        };
+        let within = within.map(|routes| self.name_id(Kind::Routes, routes));
         Ok(Payload {
             name: self.name_id(kind, name),
             version: text(version)?.into(),
             marker,
             refers_to,
+            within,
             kept: None,
         })
     }
@@ -254,6 +263,15 @@ impl Memo {
             })?;
         }
         Ok(names.into())
+    }
+
+    /// The virtual hosts of a route configuration, where they come by themselves: all that begin with its name.
+    fn hosts(&mut self, name: &str, routes: &[u8]) -> Result<Box<[NameId]>> {
+        const VHDS: u32 = 9;
+        Ok(match bytes_of(routes, VHDS)? {
+            [] => Box::default(),
+            _ => Box::new([self.name_id(Kind::Hosts, name)]),
+        })
     }
 
     /// The number of a name, which it is given the first time.

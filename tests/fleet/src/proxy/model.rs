@@ -2,6 +2,8 @@
 //!
 //! - Clusters and listeners are asked for without names, assignments by the clusters, route configurations by the listeners.
 //! - Listeners are asked for when the clusters have their endpoints.
+//! - Virtual hosts are asked for once, without names, when the first route configuration comes that leaves them to that, in delta only.
+//!   Those of a route configuration that is not there are dropped.
 //! - Once the proxy has started, clusters are acknowledged when they are warm: each that is new or has changed has its assignment.
 //! - In state of the world every request names all that is subscribed to, and a changed cluster asks again. In delta a changed cluster
 //!   asks for nothing: Envoy is subscribed to its assignment already.
@@ -104,7 +106,9 @@ impl Model {
             && self.has_started
             && Kind::ALL.into_iter().any(is_answered);
         Kind::ALL.into_iter().all(|kind| {
-            let is_known = is_answered(kind) || !kind.is_wildcard() || may_hold_all;
+            // Who asks for virtual hosts depends on the route configurations.
+            let is_unwanted = kind == Kind::Hosts && !self.tracks.of(kind).is_asked;
+            let is_known = is_answered(kind) || !kind.is_wildcard() || may_hold_all || is_unwanted;
             self.tracks.of(kind).missing == 0 && is_known
         }) && self.warming.is_empty()
     }
@@ -222,7 +226,14 @@ impl Model {
                 self.ask(Kind::Routes, interest, memo, requests);
                 requests.push(self.acknowledgement(kind, head.nonce, memo));
             }
-            Kind::Routes => requests.push(self.acknowledgement(kind, head.nonce, memo)),
+            Kind::Routes => {
+                requests.push(self.acknowledgement(kind, head.nonce, memo));
+                let has_hosts = |got: &Got| self.leaves_hosts(got.now, memo);
+                if reaction.got.iter().any(has_hosts) && !self.tracks.of(Kind::Hosts).is_asked {
+                    requests.push(self.first(Kind::Hosts, None, memo));
+                }
+            }
+            Kind::Hosts => requests.push(self.acknowledgement(kind, head.nonce, memo)),
         }
         if self.tracks.of(Kind::Endpoints).missing == 0 && self.warming.is_empty() {
             self.acknowledge_clusters(memo, requests);
@@ -253,6 +264,12 @@ impl Model {
                     let Some(payload) = memo.payload(kind, id) else {
                         bail!("a resource was forgotten");
                     };
+                    if payload
+                        .within
+                        .is_some_and(|routes| !self.expects_hosts(routes, memo))
+                    {
+                        continue;
+                    }
                     (payload.name, id)
                 }
                 (Entry::Removed(name), _) => (memo.name_id(kind, name), PayloadId::ABSENT),
@@ -278,6 +295,17 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// Whether the virtual hosts of a route configuration come by themselves.
+    fn leaves_hosts(&self, routes: PayloadId, memo: &Memo) -> bool {
+        let routes = memo.payload(Kind::Routes, routes);
+        routes.is_some_and(|routes| !routes.refers_to.is_empty())
+    }
+
+    fn expects_hosts(&self, routes: NameId, memo: &Memo) -> bool {
+        let held = self.tracks.of(Kind::Routes).held.get(routes.index());
+        held.is_some_and(|held| self.leaves_hosts(*held, memo))
     }
 
     fn set(&mut self, kind: Kind, name: NameId, now: PayloadId, got: &mut Vec<Got>) {

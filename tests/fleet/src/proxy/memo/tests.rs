@@ -30,7 +30,8 @@ fn check(kind: Kind, content: Any, expected: (u64, &[&str])) {
     };
     let referred = match kind {
         Kind::Clusters | Kind::Endpoints => Kind::Endpoints,
-        Kind::Listeners | Kind::Routes => Kind::Routes,
+        Kind::Listeners => Kind::Routes,
+        Kind::Routes | Kind::Hosts => Kind::Hosts,
     };
     let delta = memo.of_delta(kind, &entry.encode_to_vec()).unwrap();
     let all = memo

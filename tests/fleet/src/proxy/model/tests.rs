@@ -6,9 +6,10 @@ use bowline_proto::{
                 Cluster,
                 cluster::{ClusterDiscoveryType, DiscoveryType},
             },
+            core::v3::ConfigSource,
             endpoint::v3::ClusterLoadAssignment,
             listener::v3::{Filter, FilterChain, Listener, filter::ConfigType},
-            route::v3::RouteConfiguration,
+            route::v3::{RouteConfiguration, Vhds, VirtualHost},
         },
         extensions::filters::network::http_connection_manager::v3::{
             HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier,
@@ -68,10 +69,11 @@ fn short(kind: Kind) -> &'static str {
         Kind::Endpoints => "EDS",
         Kind::Listeners => "LDS",
         Kind::Routes => "RDS",
+        Kind::Hosts => "VHDS",
     }
 }
 
-/// A resource of each kind; of a listener the name is that of its route configuration.
+/// A resource of each kind; of a listener the name is that of its route configuration. `by-host` leaves its virtual hosts to VHDS.
 fn content(kind: Kind, name: &str) -> Any {
     let owned = name.to_owned();
     match kind {
@@ -102,8 +104,18 @@ fn content(kind: Kind, name: &str) -> Any {
             ..Listener::default()
         }),
         Kind::Routes => any(&RouteConfiguration {
+            vhds: (name == "by-host").then(|| Vhds {
+                config_source: Some(ConfigSource {
+                    resource_api_version: 2,
+                    ..ConfigSource::default()
+                }),
+            }),
             name: owned,
             ..RouteConfiguration::default()
+        }),
+        Kind::Hosts => any(&VirtualHost {
+            name: owned,
+            ..VirtualHost::default()
         }),
     }
 }
@@ -290,6 +302,35 @@ fn a_proxy_that_comes_back_says_what_it_holds() {
     assert!(!talk.model.is_ready());
     talk.receive(Kind::Endpoints, &["a@1", "b@1"], &[]);
     assert!(talk.model.is_ready());
+}
+
+#[test]
+fn virtual_hosts_are_asked_for_where_a_route_configuration_leaves_them_to_that() {
+    let mut talk = Talk::start(Variant::Delta);
+    assert!(talk.model.all(Kind::Hosts).is_empty());
+    talk.receive(Kind::Listeners, &["by-host@1"], &["80"]);
+    let asked = talk.receive(Kind::Routes, &["by-host@1"], &[]);
+    assert_eq!(asked, ["RDS ack 6", "VHDS"]);
+    assert!(!talk.model.is_ready());
+    let asked = talk.receive(
+        Kind::Hosts,
+        &["by-host/a@1", "by-host/b@1", "other/c@1"],
+        &[],
+    );
+    assert_eq!(asked, ["VHDS ack 7"]);
+    assert!(talk.model.is_ready());
+    // What nobody waits for is dropped.
+    assert_eq!(talk.model.all(Kind::Hosts).len(), 2);
+    talk.receive(Kind::Routes, &["by-host@2"], &[]);
+    assert_eq!(
+        talk.receive(Kind::Hosts, &[], &["by-host/b"]),
+        ["VHDS ack 9"]
+    );
+    assert_eq!(talk.model.all(Kind::Hosts).len(), 1);
+
+    let asked = talk.connect();
+    assert_eq!(asked.last().unwrap(), "VHDS by-host/a@1");
+    assert!(!talk.model.is_ready());
 }
 
 #[test]
