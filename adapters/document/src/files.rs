@@ -19,6 +19,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use list::Listing;
 use signals::{Signals, Watcher};
 use track::Tracker;
 
@@ -166,6 +167,7 @@ fn watch_files(
     let mut watcher = Watcher::new(signals.clone());
     let mut tracker = Tracker::new(set, pace.settle);
     let mut poll_at = Instant::now();
+    let mut listing = Listing::default();
     loop {
         let now = Instant::now();
         let mut news = signals.take();
@@ -180,10 +182,19 @@ fn watch_files(
         if news.only_writing() && !is_due {
             tracker.writing(&news.hints, now);
         } else {
-            let mut listing = set.list();
-            if watcher.watch(&listing.directories, news.structure) {
-                // What happened in a directory before it was watched was announced to nobody.
+            let is_all = !is_due && {
+                let mut paths = news.paths();
+                paths
+                    .as_mut()
+                    .is_some_and(|paths| listing.refresh(set, paths))
+            };
+            if !is_all {
                 listing = set.list();
+                let is_anew = news.structure || !news.touched.is_empty();
+                if watcher.watch(&listing.directories, is_anew) {
+                    // What happened in a directory before it was watched was announced to nobody.
+                    listing = set.list();
+                }
             }
             for id in tracker.advance(&listing, &news.hints, now) {
                 let content = listing.load(&id, set.bytes_max);

@@ -68,6 +68,8 @@ pub(super) struct Listing {
     pub(super) folders: BTreeMap<PathBuf, Arc<str>>,
     /// Where changes can happen that matter.
     pub(super) directories: BTreeSet<PathBuf>,
+    /// Whether some path leads elsewhere: what happens at one place may then matter at another.
+    has_links: bool,
 }
 
 /// A file that was found.
@@ -131,6 +133,7 @@ impl FileSet {
                 }
                 Ok(metadata) => {
                     let real = fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.clone());
+                    walk.listing.has_links |= real != absolute;
                     walk.file(absolute, written, real, &metadata);
                 }
                 Err(error) => walk.error(absolute, written, &error),
@@ -150,6 +153,41 @@ impl FileSet {
 }
 
 impl Listing {
+    /// Brings what is known of files up to date that were written to or replaced, and says whether that is all that happened: a look at
+    /// everything costs the size of the directory, and nearly all changes are of this kind.
+    pub(super) fn refresh<'p>(
+        &mut self,
+        set: &FileSet,
+        mut paths: impl Iterator<Item = &'p Path>,
+    ) -> bool {
+        !self.has_links && self.errors.is_empty() && paths.all(|path| self.refresh_one(set, path))
+    }
+
+    fn refresh_one(&mut self, set: &FileSet, path: &Path) -> bool {
+        let metadata = fs::symlink_metadata(path);
+        let is_concerned = set.concerns(path) || self.directories.contains(path);
+        match metadata {
+            Ok(metadata) if metadata.is_file() => {
+                let path = FilePath::from(path.to_owned());
+                let mut ids = (0..set.paths.len()).map(|number| (number, path.clone()));
+                let known = ids.find(|id| self.files.contains_key(id));
+                match known.and_then(|id| self.files.get_mut(&id)) {
+                    Some(found) => {
+                        found.stamp = Stamp::of(path.to_path_buf(), &metadata);
+                        true
+                    }
+                    // One that is new, or none of ours: what is written before it is renamed into place.
+                    None => !is_concerned,
+                }
+            }
+            // Where there are no links, what is hidden leads nowhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                !is_concerned && is_hidden(path)
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
     /// The content of a file, or `None` if it was written to meanwhile.
     pub(super) fn load(&self, id: &FileId, bytes_max: usize) -> Option<Loaded> {
         let loaded = self.load_once(id, bytes_max);
@@ -201,6 +239,17 @@ impl Listing {
     }
 }
 
+impl Stamp {
+    fn of(real: PathBuf, metadata: &Metadata) -> Self {
+        Self {
+            real,
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            inode: inode(metadata),
+        }
+    }
+}
+
 struct Walk<'a> {
     set: &'a FileSet,
     number: usize,
@@ -212,6 +261,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn directory(&mut self, path: &Path, written: &Path) {
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        self.listing.has_links |= real != path;
         // A link to a directory that it is in would show every file again, once a round.
         if self.above.contains(&real) || self.above.len() > DEPTH_MAX {
             return;
@@ -230,6 +280,7 @@ impl Walk<'_> {
         for entry in entries {
             let name = entry.file_name();
             let (path, written) = (path.join(&name), written.join(&name));
+            self.listing.has_links |= entry.file_type().map_or(true, |kind| kind.is_symlink());
             if is_hidden(&path) {
                 continue;
             }
@@ -264,12 +315,7 @@ impl Walk<'_> {
         if real != path {
             self.listing.directories.extend(parent(&real));
         }
-        let stamp = Stamp {
-            real,
-            length: metadata.len(),
-            modified: metadata.modified().ok(),
-            inode: inode(metadata),
-        };
+        let stamp = Stamp::of(real, metadata);
         let name = written.to_string_lossy().into();
         let mut id = (0, path.into());
         // A path within another that was asked for before.
@@ -355,4 +401,69 @@ fn inode(metadata: &Metadata) -> u64 {
 #[cfg(not(unix))]
 fn inode(_metadata: &Metadata) -> u64 {
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn set(path: &Path) -> FileSet {
+        FileSet {
+            paths: vec![path.to_owned()],
+            extensions: &["yaml"],
+            bytes_max: 100,
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_all_that_is_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let set = set(&root);
+        let at = |name: &str| root.join(name);
+        fs::write(at("a.yaml"), "1").unwrap();
+        fs::write(at("b.yaml"), "1").unwrap();
+        let mut listing = set.list();
+        let mut refresh = |names: &[&str]| {
+            let paths: Vec<PathBuf> = names.iter().map(|name| at(name)).collect();
+            let is_all = listing.refresh(&set, paths.iter().map(|path| &**path));
+            is_all.then(|| listing.files == set.list().files)
+        };
+
+        fs::write(at(".a.yaml.tmp"), "23").unwrap();
+        assert_eq!(refresh(&[".a.yaml.tmp"]), Some(true));
+        fs::rename(at(".a.yaml.tmp"), at("a.yaml")).unwrap();
+        assert_eq!(refresh(&[".a.yaml.tmp", "a.yaml"]), Some(true));
+        fs::write(at("b.yaml"), "in place").unwrap();
+        assert_eq!(refresh(&["b.yaml"]), Some(true));
+
+        // What comes, goes, or may be more than a file needs a look at everything.
+        fs::write(at("c.yaml"), "1").unwrap();
+        assert_eq!(refresh(&["c.yaml"]), None);
+        fs::remove_file(at("b.yaml")).unwrap();
+        assert_eq!(refresh(&["b.yaml"]), None);
+        fs::create_dir(at("team")).unwrap();
+        assert_eq!(refresh(&["team"]), None);
+        assert_eq!(refresh(&["gone"]), None);
+    }
+
+    #[test]
+    fn where_there_are_links_everything_is_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let set = set(&root);
+        fs::write(root.join("a.yaml"), "1").unwrap();
+        assert!(
+            set.list()
+                .refresh(&set, [&*root.join("a.yaml")].into_iter())
+        );
+        // Even one that leads nowhere yet.
+        symlink(root.join(".b.yaml"), root.join("b.yaml")).unwrap();
+        assert!(
+            !set.list()
+                .refresh(&set, [&*root.join("a.yaml")].into_iter())
+        );
+    }
 }

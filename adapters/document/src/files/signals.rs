@@ -15,7 +15,7 @@ use notify::{
 use parking_lot::{Condvar, Mutex};
 
 /// Hints kept between two looks; beyond them a look at everything is as good.
-const HINTS_MAX: usize = 1024;
+const HINTS_MAX: usize = 256;
 
 /// What is known about a file before looking at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,9 @@ pub(super) enum Hint {
 pub(super) struct News {
     /// In order.
     pub(super) hints: Vec<(PathBuf, Hint)>,
-    /// Files or directories may have come, gone or moved.
+    /// What may have come, gone or moved: files or directories.
+    pub(super) touched: Vec<PathBuf>,
+    /// The same, of what nobody knows.
     pub(super) structure: bool,
     pub(super) stop: bool,
 }
@@ -40,7 +42,17 @@ impl News {
     /// Whether there is nothing else than that files are being written.
     pub(super) fn only_writing(&self) -> bool {
         let is_writing = |(_, hint): &(PathBuf, Hint)| *hint == Hint::Writing;
-        !self.structure && !self.hints.is_empty() && self.hints.iter().all(is_writing)
+        !self.structure
+            && self.touched.is_empty()
+            && !self.hints.is_empty()
+            && self.hints.iter().all(is_writing)
+    }
+
+    /// All that was announced, where it is known what.
+    pub(super) fn paths(&self) -> Option<impl Iterator<Item = &Path>> {
+        let hinted = self.hints.iter().map(|(path, _)| &**path);
+        let touched = self.touched.iter().map(|path| &**path);
+        (!self.structure).then(|| hinted.chain(touched))
     }
 }
 
@@ -66,7 +78,7 @@ impl Signals {
         let mut news = self.news.lock();
         loop {
             news.hints.retain(|(path, _)| concerns(path));
-            if news.stop || news.structure || !news.hints.is_empty() {
+            if news.stop || news.structure || !news.touched.is_empty() || !news.hints.is_empty() {
                 return;
             }
             if self.changed.wait_until(&mut news, until).timed_out() {
@@ -81,6 +93,9 @@ impl Signals {
     }
 
     fn announce(&self, event: notify::Result<Event>) {
+        let is_known = event
+            .as_ref()
+            .is_ok_and(|event| !event.need_rescan() && !event.paths.is_empty());
         let (hint, structure) = match &event {
             Ok(event) if event.need_rescan() => (None, true),
             Ok(event) => match event.kind {
@@ -100,7 +115,15 @@ impl Signals {
         };
         let paths = event.map(|event| event.paths).unwrap_or_default();
         let mut news = self.news.lock();
-        news.structure |= structure;
+        if structure && is_known {
+            for path in &paths {
+                if !news.touched.contains(path) {
+                    news.touched.push(path.clone());
+                }
+            }
+        } else {
+            news.structure |= structure;
+        }
         if let Some(hint) = hint {
             for path in paths {
                 match news.hints.iter_mut().find(|(known, _)| *known == path) {
@@ -108,10 +131,11 @@ impl Signals {
                     None => news.hints.push((path, hint)),
                 }
             }
-            if news.hints.len() > HINTS_MAX {
-                news.hints.clear();
-                news.structure = true;
-            }
+        }
+        if news.hints.len() + news.touched.len() > HINTS_MAX {
+            news.hints.clear();
+            news.touched.clear();
+            news.structure = true;
         }
         self.changed.notify_all();
     }

@@ -90,7 +90,11 @@ impl Tracker {
                 };
                 self.files.insert(id.clone(), tracked);
             }
-            let Some(tracked) = self.files.get_mut(id) else {
+        }
+        // Side by side: both are in order, and those that are gone come between.
+        let mut all = self.files.iter_mut();
+        for (id, found) in &listing.files {
+            let Some((_, tracked)) = all.find(|(known, _)| *known == id) else {
                 continue;
             };
             let (_, path) = id;
