@@ -139,23 +139,27 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
             retiring,
             mut requests,
         } = self;
-        let first = tokio::select! {
+        let has_come = tokio::select! {
             biased;
             () = server.shutdown.cancelled() => return Err(shutting_down()),
             () = tokio::time::sleep(server.settings.progress_limit) => {
                 return Err(Status::deadline_exceeded("no request came"));
             }
-            request = requests.next() => request?,
+            has_come = requests.arrived() => has_come?,
         };
-        let Some(request) = first else {
+        if !has_come {
             return Ok(None);
-        };
-        let (mut header, interest) = P::parse(request);
+        }
+        // It is read when it is its turn.
         let starting = tokio::select! {
             biased;
             () = server.shutdown.cancelled() => return Err(shutting_down()),
             starting = server.admission.enter() => starting?,
         };
+        let Some(request) = requests.next().await? else {
+            return Ok(None);
+        };
+        let (mut header, interest) = P::parse(request);
         let Some(node) = header.node.take() else {
             return Err(Status::invalid_argument(
                 "the first request of a stream needs a node",
