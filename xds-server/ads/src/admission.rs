@@ -5,32 +5,44 @@
 //! order, and when that is full, clients are told when to come back. Streams that cost little, because their proxies hold what is current,
 //! leave at once: the pace is that of the cost.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use tonic::{Status, metadata::MetadataValue};
 
+/// Longest time that a stream is starting, whatever its client does: slow ones must not keep the others out. With the usual number of places
+/// this lets some hundred slow clients in each second, about as many as one processor core can serve that hold nothing.
+const STARTING_MAX: Duration = Duration::from_secs(1);
+
+/// How often it is looked at who has been starting for too long.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// The entrance of a server.
 pub(crate) struct Admission {
     starting: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     wait_max: Duration,
+    /// Those that were given a place, and until when they may have it. In order.
+    given: Mutex<VecDeque<(Instant, Weak<Place>)>>,
 }
 
 /// A stream that is starting. Dropped when it has started.
 #[derive(Debug)]
-pub(crate) struct Starting {
-    /// When it counts as started, whatever its client does: slow clients must not keep the others out.
-    pub(crate) until: Instant,
-    _place: OwnedSemaphorePermit,
-}
+pub(crate) struct Starting(
+    #[expect(dead_code, reason = "it is held, and not looked at")] Arc<Place>,
+);
 
-/// Longest time that a stream is starting. With the usual number of places this lets some hundred slow clients in each second, about as
-/// many as one processor core can serve that hold nothing.
-const STARTING_MAX: Duration = Duration::from_secs(1);
+/// Empty when the stream has been starting for too long.
+#[derive(Debug)]
+struct Place(Mutex<Option<OwnedSemaphorePermit>>);
 
 impl Admission {
     pub(crate) fn new(starting_max: usize, waiting_max: usize, wait_max: Duration) -> Self {
@@ -40,6 +52,7 @@ impl Admission {
             )),
             waiting: Arc::new(Semaphore::new(waiting_max.min(Semaphore::MAX_PERMITS))),
             wait_max,
+            given: Mutex::default(),
         }
     }
 
@@ -48,16 +61,46 @@ impl Admission {
     /// # Errors
     /// `RESOURCE_EXHAUSTED` when too many wait already, or the wait takes too long, with the time after which to come back.
     pub(crate) async fn enter(&self) -> Result<Starting, Status> {
-        if let Ok(place) = self.starting.clone().try_acquire_owned() {
-            return Ok(Starting::at(place));
+        self.free_overdue(Instant::now());
+        if let Ok(permit) = self.starting.clone().try_acquire_owned() {
+            return Ok(self.give(permit));
         }
         let Ok(_queued) = self.waiting.clone().try_acquire_owned() else {
             return Err(self.refused());
         };
         match tokio::time::timeout(self.wait_max, self.starting.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(Starting::at(place)),
+            Ok(Ok(permit)) => Ok(self.give(permit)),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(self.refused()),
+        }
+    }
+
+    /// Takes places from those that have them for too long, for ever. They do not notice it themselves: a stream whose client does not
+    /// read is not looked at by anybody.
+    pub(crate) async fn free_overdue_places(&self) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            self.free_overdue(Instant::now());
+        }
+    }
+
+    fn give(&self, permit: OwnedSemaphorePermit) -> Starting {
+        let place = Arc::new(Place(Mutex::new(Some(permit))));
+        let until = Instant::now() + STARTING_MAX;
+        self.given.lock().push_back((until, Arc::downgrade(&place)));
+        Starting(place)
+    }
+
+    fn free_overdue(&self, now: Instant) {
+        let mut given = self.given.lock();
+        let is_over =
+            |(until, place): &(Instant, Weak<Place>)| *until <= now || place.strong_count() == 0;
+        while given.front().is_some_and(is_over) {
+            let place = given.pop_front().and_then(|(_, place)| place.upgrade());
+            if let Some(place) = place {
+                drop(place.0.lock().take());
+            }
         }
     }
 
@@ -73,15 +116,6 @@ impl Admission {
             .metadata_mut()
             .insert("grpc-retry-pushback-ms", pushback);
         status
-    }
-}
-
-impl Starting {
-    fn at(place: OwnedSemaphorePermit) -> Self {
-        Self {
-            until: Instant::now() + STARTING_MAX,
-            _place: place,
-        }
     }
 }
 
@@ -104,6 +138,28 @@ mod tests {
         assert!(poll!(&mut second).is_pending());
         drop(first);
         assert!(second.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_does_not_come_to_its_end_keeps_nobody_out_for_long() {
+        let admission = Admission::new(1, 1, WAIT);
+        let _unread = admission.enter().await.unwrap();
+        let started = Instant::now();
+        tokio::select! {
+            biased;
+            second = admission.enter() => assert!(second.is_ok()),
+            () = admission.free_overdue_places() => {}
+        }
+        let waited = started.elapsed();
+        assert!(
+            (STARTING_MAX..STARTING_MAX + 2 * LOOK_EVERY).contains(&waited),
+            "{waited:?}"
+        );
+        assert_eq!(
+            admission.given.lock().len(),
+            1,
+            "nothing is kept of the first one"
+        );
     }
 
     #[tokio::test(start_paused = true)]

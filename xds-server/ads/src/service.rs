@@ -78,14 +78,15 @@ impl<S: Source> DiscoveryService<S> {
         service_names()
     }
 
-    /// Ends streams whose client takes nothing for longer than [`Settings::progress_limit`], frees what they hold, and forgets encodings
-    /// that nobody needs any more. Runs until the shutdown; the program runs it as a task.
+    /// Ends streams whose client takes nothing for longer than [`Settings::progress_limit`], frees what they hold, forgets encodings
+    /// that nobody needs any more, and lets the next ones start where streams take too long to. Runs until the shutdown; the program runs it as a task.
     pub async fn end_stuck_streams(self) {
         let limit = self.server.settings.progress_limit;
         tokio::select! {
             () = self.server.shutdown.cancelled() => {}
             () = self.streams.end_stuck(limit) => {}
             () = self.server.encodings.forget_unused() => {}
+            () = self.server.admission.free_overdue_places() => {}
         }
     }
 

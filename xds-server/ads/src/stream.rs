@@ -261,9 +261,7 @@ where
 
     /// Waits for anything that may lead to a response: a request, a snapshot (taken here), or a deadline.
     async fn wait<S: Source>(&mut self, server: &Server<S>) -> Result<Wake<P::Request>, Status> {
-        let started = self.starting.as_ref().map(|starting| starting.until);
         let deadline = self.session.next_deadline().map(Into::into);
-        let deadline = deadline.into_iter().chain(started).min();
         poll_fn(|context| {
             self.ending.watch(context);
             if server.shutdown.is_cancelled() {
@@ -293,8 +291,7 @@ where
 
     /// Makes room for the next stream as soon as this one has started.
     fn note_started(&mut self) {
-        let is_over = |starting: &Starting| starting.until <= tokio::time::Instant::now();
-        if !self.session.awaits_client() || self.starting.as_ref().is_some_and(is_over) {
+        if self.starting.is_some() && !self.session.awaits_client() {
             self.starting = None;
         }
     }
