@@ -1,9 +1,12 @@
 //! How many streams may start at once.
 //!
 //! After a restart or a network failure a whole fleet connects in the same second, and every stream begins with its dearest answers. A
-//! stream is *starting* until it first waits for its client; so many may be starting at the same time, the next wait in a queue, in
-//! order, and when that is full, clients are told when to come back. Streams that cost little, because their proxies hold what is current,
-//! leave at once: the pace is that of the cost.
+//! stream is *starting* until its client has answered all that it was given, for at most a second; so many may be starting at the same
+//! time, the next wait in a queue, in order, and when that is full, clients are told when to come back. Streams that cost little, because
+//! their proxies hold what is current, leave at once: the pace is that of the cost.
+//!
+//! That they have to be answered makes the server finish with some proxies before it begins with others. Otherwise all of them would get
+//! their clusters before the first gets its routes, and the first would be ready when the last is.
 
 use std::{
     collections::VecDeque,
