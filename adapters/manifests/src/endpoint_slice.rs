@@ -1,6 +1,6 @@
 //! EndpointSlices.
 //!
-//! Hints say for which zones an endpoint is meant; callers choose by their own locality instead, and over all slices of a service.
+//! Hints say for which zones and nodes an endpoint is meant; callers choose by their own locality instead, and over all slices of a service.
 
 use std::{
     collections::BTreeMap,
@@ -288,12 +288,17 @@ fn pod<'a>(endpoint: &Endpoint, scope: &Scope<'a>) -> Option<&'a PodFacts> {
 
 /// The node's, where it says so; otherwise the slice's zone in the registry's region.
 fn locality(endpoint: &Endpoint, scope: &Scope<'_>) -> Locality {
-    let default = &scope.context.settings.locality;
+    let settings = &scope.context.settings;
+    let default = &settings.locality;
     let node = endpoint.node_name.as_deref();
-    let node = node.and_then(|node| scope.context.references.node(node));
-    match (node, endpoint.zone.as_deref()) {
+    let of_node = node.and_then(|node| scope.context.references.node(node));
+    let place = match (of_node, endpoint.zone.as_deref()) {
         (Some(locality), _) => locality.clone(),
         (None, Some(zone)) if *zone != *default.zone => Locality::new(&default.region, zone, ""),
         (None, _) => default.clone(),
+    };
+    match node {
+        Some(node) => place.on_node(&settings.id, node),
+        None => place,
     }
 }

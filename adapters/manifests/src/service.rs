@@ -221,14 +221,6 @@ fn not_honoured(service: &Service, field: &Field<'_>, report: &mut Report<'_>) {
             "set it to None",
         );
     }
-    if spec.internal_traffic_policy == Some(TrafficPolicy::Local) {
-        report.unsupported(
-            &field.key("internalTrafficPolicy"),
-            "calls are not kept on the caller's own node",
-            "requests go to endpoints on all nodes",
-            "set it to Cluster, or say trafficDistribution: PreferSameZone",
-        );
-    }
     let is_gateway = service.metadata.labels.contains_key(NETWORK_LABEL);
     if !spec.external_ips.is_empty() && !is_gateway {
         report.unsupported(
@@ -278,18 +270,13 @@ fn addresses(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> 
 }
 
 fn balancing(spec: &ServiceSpec, field: &Field<'_>, report: &mut Report<'_>) -> Balancing {
+    if spec.internal_traffic_policy == Some(TrafficPolicy::Local) {
+        return Balancing::OnNode;
+    }
     match spec.traffic_distribution.as_deref() {
         None | Some("") => Balancing::Everywhere,
         Some("PreferClose" | "PreferSameZone") => Balancing::PreferZone(RegionOrder::default()),
-        Some("PreferSameNode") => {
-            report.unsupported(
-                &field.key("trafficDistribution"),
-                "nodes are not told apart",
-                "endpoints of the caller's zone are preferred",
-                "say PreferSameZone",
-            );
-            Balancing::PreferZone(RegionOrder::default())
-        }
+        Some("PreferSameNode") => Balancing::PreferNode,
         Some(other) => {
             report.unsupported(
                 &field.key("trafficDistribution"),

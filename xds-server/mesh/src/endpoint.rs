@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
 use bowline_identity::SpiffeId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Hostname, Network};
+use crate::{Hostname, Network, RegistryId};
 
 /// Labels of a workload, by key.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -88,9 +88,9 @@ pub enum Health {
     Unknown,
 }
 
-/// Region, zone and sub-zone, each empty where not known; a narrower one has no meaning without the wider.
+/// Region, zone, sub-zone and node, each empty where not known; of the first three a narrower one has no meaning without the wider.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(from = "Stored", into = "String")]
 pub struct Locality {
     /// Such as `eu-central-1`.
     pub region: Arc<str>,
@@ -98,6 +98,8 @@ pub struct Locality {
     pub zone: Arc<str>,
     /// Such as a rack.
     pub subzone: Arc<str>,
+    /// A machine that several workloads share, with its registry before it: different registries may call theirs the same.
+    pub node: Arc<str>,
 }
 
 impl Locality {
@@ -107,6 +109,25 @@ impl Locality {
             region: region.into(),
             zone: zone.into(),
             subzone: subzone.into(),
+            node: Arc::default(),
+        }
+    }
+
+    /// A node there, by the name that its registry has for it.
+    #[must_use]
+    pub fn on_node(&self, registry: &RegistryId, node: &str) -> Self {
+        Self {
+            node: format!("{registry}/{node}").into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same place for all nodes that are there.
+    #[must_use]
+    pub fn without_node(&self) -> Self {
+        Self {
+            node: Arc::default(),
+            ..self.clone()
         }
     }
 }
@@ -116,7 +137,7 @@ impl Locality {
 #[error("'{0}' has more than a region, a zone and a subzone: write it as `region/zone/subzone`")]
 pub struct LocalityError(String);
 
-/// From `region/zone/subzone`, of which the later parts may be missing.
+/// From `region/zone/subzone`, of which the later parts may be missing: what people write has no node.
 impl FromStr for Locality {
     type Err = LocalityError;
 
@@ -131,11 +152,19 @@ impl FromStr for Locality {
     }
 }
 
-impl TryFrom<String> for Locality {
-    type Error = LocalityError;
+/// As it is stored: `region/zone/subzone/node`.
+#[derive(Deserialize)]
+struct Stored(String);
 
-    fn try_from(text: String) -> Result<Self, LocalityError> {
-        text.parse()
+impl From<Stored> for Locality {
+    fn from(Stored(text): Stored) -> Self {
+        let mut parts = text.splitn(4, '/');
+        let mut part = || parts.next().unwrap_or_default();
+        let place = Self::new(part(), part(), part());
+        Self {
+            node: part().into(),
+            ..place
+        }
     }
 }
 
@@ -147,7 +176,33 @@ impl From<Locality> for String {
 
 impl fmt::Display for Locality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{}/{}/{}", self.region, self.zone, self.subzone);
+        let Self {
+            region,
+            zone,
+            subzone,
+            node,
+        } = self;
+        let text = format!("{region}/{zone}/{subzone}/{node}");
         f.write_str(text.trim_end_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locality_is_stored_with_its_node_and_written_by_people_without() {
+        let registry_id: RegistryId = "a".parse().unwrap();
+        let places = [
+            Locality::default(),
+            Locality::new("eu", "eu-1", "rack"),
+            Locality::new("", "", "").on_node(&registry_id, "one"),
+            Locality::new("eu", "", "").on_node(&registry_id, "one"),
+        ];
+        for place in places {
+            assert_eq!(Locality::from(Stored(String::from(place.clone()))), place);
+        }
+        assert!("eu/eu-1/rack/one".parse::<Locality>().is_err());
     }
 }

@@ -40,6 +40,8 @@ pub struct Mesh {
     pub(crate) not_allowed: OrdMap<ObjectKey, Problem>,
     /// Local ports that sidecars with explicit listeners offer services on, and how many services want each.
     pub(crate) explicit_ports: OrdMap<u16, usize>,
+    /// How many services' balancing looks at the caller's node. Nearly always none, and then nodes are in no key.
+    pub(crate) services_by_node: usize,
     pub(crate) index: Index,
 }
 
@@ -85,6 +87,7 @@ impl Mesh {
             reported: OrdMap::new(),
             not_allowed: OrdMap::new(),
             explicit_ports: OrdMap::new(),
+            services_by_node: 0,
             index: Index::default(),
         }
     }

@@ -98,6 +98,10 @@ pub enum Balancing {
     PreferZone(RegionOrder),
     /// Endpoints of the caller's region while there are healthy ones, then other regions.
     PreferRegion(RegionOrder),
+    /// Endpoints of the caller's node while there are healthy ones, then its zone, its region, and all others.
+    PreferNode,
+    /// Endpoints of the caller's node and no others. A caller of which no node is known uses all of its network.
+    OnNode,
     /// The address that the caller has looked up (headless services): no balancing.
     ByAddress,
 }
@@ -106,8 +110,18 @@ impl Balancing {
     /// Whether the caller's locality matters.
     pub fn looks_at_locality(&self) -> bool {
         match self {
-            Self::PreferZone(_) | Self::PreferRegion(_) => true,
+            Self::PreferZone(_) | Self::PreferRegion(_) | Self::PreferNode | Self::OnNode => true,
             Self::Everywhere | Self::ByAddress => false,
+        }
+    }
+
+    /// Whether the caller's node matters.
+    pub fn looks_at_node(&self) -> bool {
+        match self {
+            Self::PreferNode | Self::OnNode => true,
+            Self::PreferZone(_) | Self::PreferRegion(_) | Self::Everywhere | Self::ByAddress => {
+                false
+            }
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Changed {
     pub workloads: BTreeSet<ObjectKey>,
     /// Keys of sidecars with explicit listeners may differ: a local port is wanted that was not, or not any more.
     pub explicit_ports: bool,
+    /// Keys of proxies on nodes may differ: there is a service whose balancing looks at nodes where there was none, or none any more.
+    pub nodes: bool,
     /// All of it may differ, the keys of all proxies too.
     pub everything: bool,
 }
@@ -65,6 +67,7 @@ impl Changed {
             gateways,
             workloads,
             explicit_ports,
+            nodes,
             everything,
         } = self;
         services.is_empty()
@@ -72,6 +75,7 @@ impl Changed {
             && gateways.is_empty()
             && workloads.is_empty()
             && !explicit_ports
+            && !nodes
             && !everything
     }
 
@@ -83,6 +87,7 @@ impl Changed {
             gateways,
             workloads,
             explicit_ports,
+            nodes,
             everything,
         } = other;
         self.services.extend(services);
@@ -90,6 +95,7 @@ impl Changed {
         self.gateways.extend(gateways);
         self.workloads.extend(workloads);
         self.explicit_ports |= explicit_ports;
+        self.nodes |= nodes;
         self.everything |= everything;
     }
 }

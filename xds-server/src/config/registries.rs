@@ -113,7 +113,7 @@ fn entry(
     let source = source(&mut fields);
     let hostname_template = fields.text("hostname_template", "{name}.{namespace}.svc.{domain}");
     let network = fields.text("network", "vpc-1");
-    let locality = fields.value("locality");
+    let locality = fields.text("locality", "eu-central-1/eu-central-1a/rack-7");
     let allowed_namespaces = fields.value::<Vec<Namespace>>("namespaces");
     let allowed_hostnames = fields.value::<Vec<HostPattern>>("hostnames");
     let policies = fields.value("policies");

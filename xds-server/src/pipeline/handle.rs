@@ -44,7 +44,7 @@ pub struct LayerStatus {
 #[derive(Debug)]
 pub(super) enum Command {
     Open {
-        proxy: Proxy,
+        proxy: Box<Proxy>,
         reply: oneshot::Sender<Opening>,
     },
     Configure {
@@ -121,6 +121,7 @@ impl PipelineHandle {
     /// # Errors
     /// When the pipeline has ended.
     pub async fn open(&self, proxy: Proxy) -> Result<Opening, PipelineEnded> {
+        let proxy = Box::new(proxy);
         self.ask(|reply| Command::Open { proxy, reply }).await
     }
 

@@ -236,7 +236,7 @@ impl Writer {
             saved.write(persist, heard_of, wall_clock());
         }
         let now = Instant::now();
-        if changed.everything || changed.explicit_ports {
+        if changed.everything || changed.explicit_ports || changed.nodes {
             self.connected.follow_everything(self.store.mesh(), now);
         } else if !changed.workloads.is_empty() {
             self.connected
@@ -324,7 +324,7 @@ impl Writer {
                 let (assignment, snapshots) = self.publisher.subscribe(layer_names(&keys));
                 if reply.send(Opening { snapshots }).is_ok() {
                     self.connected
-                        .add(proxy, self.store.mesh(), keys, assignment);
+                        .add(*proxy, self.store.mesh(), keys, assignment);
                 }
             }
             Command::Configure {

@@ -150,8 +150,32 @@ enum Names {
     AreLeftOut,
 }
 
-/// Endpoints and gateways by preference and locality.
-type Places<'a> = BTreeMap<(usize, &'a Locality), Vec<Placed<'a>>>;
+/// Endpoints and gateways by preference and place.
+type Places<'a> = BTreeMap<(usize, Place<'a>), Vec<Placed<'a>>>;
+
+/// Where endpoints stand together, as Envoy tells places apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    region: &'a str,
+    zone: &'a str,
+    subzone: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(locality: &'a Locality) -> Self {
+        let Locality {
+            region,
+            zone,
+            subzone,
+            node: _,
+        } = locality;
+        Self {
+            region,
+            zone,
+            subzone,
+        }
+    }
+}
 
 /// Where one port is served.
 struct Placed<'a> {
@@ -178,8 +202,9 @@ fn assignment(
     let mut unreachable = BTreeSet::new();
     // Envoy refuses an assignment with the same address twice. The first in order of keys wins, not who came first.
     let mut seen = BTreeSet::new();
-    let mut by_locality = Places::new();
+    let mut places = Places::new();
     let mut crossing = Crossing::default();
+    let rank = |place: &Locality| preference(&service.balancing, locality, place);
     for (key, group) in groups {
         for endpoint in &group.endpoints {
             let Some(port) = served_at(service, port, &key.registry, endpoint)
@@ -187,12 +212,14 @@ fn assignment(
             else {
                 continue;
             };
-            let rank = preference(&service.balancing, locality, &endpoint.locality);
             match reachable(endpoint, reach) {
                 Reachable::Yes => {}
                 Reachable::No => continue,
                 Reachable::InAnotherNetwork => {
-                    crossing.add(rank, endpoint);
+                    // A gateway leads to any node.
+                    if let Some(rank) = rank(&endpoint.locality.without_node()) {
+                        crossing.add(rank, endpoint);
+                    }
                     continue;
                 }
                 Reachable::NotFromHere(why) => {
@@ -200,9 +227,12 @@ fn assignment(
                     continue;
                 }
             }
+            let Some(rank) = rank(&endpoint.locality) else {
+                continue;
+            };
             if seen.insert((&endpoint.address, port)) {
-                by_locality
-                    .entry((rank, &endpoint.locality))
+                places
+                    .entry((rank, Place::of(&endpoint.locality)))
                     .or_default()
                     .push(Placed {
                         target: Target::Endpoint(&endpoint.address),
@@ -214,7 +244,7 @@ fn assignment(
         }
     }
     if let Networks::Own { elsewhere, .. } = reach.networks {
-        crossing.place(elsewhere, reach.families, &mut by_locality);
+        crossing.place(elsewhere, reach.families, &mut places);
     }
     problems.extend(unreachable.into_iter().map(|why| {
         Report {
@@ -230,8 +260,8 @@ fn assignment(
     ClusterLoadAssignment {
         cluster_name: cluster_name(service, port, reach.balancer),
         endpoints: match reach.balancer {
-            Balancer::Proxy | Balancer::EastWest => localities(by_locality),
-            Balancer::Grpc => grpc::localities(by_locality),
+            Balancer::Proxy | Balancer::EastWest => localities(places),
+            Balancer::Grpc => grpc::localities(places),
         },
         ..ClusterLoadAssignment::default()
     }
@@ -304,21 +334,34 @@ fn called(network: &Network) -> String {
     }
 }
 
-/// How good a place is for a caller: 0 is best. May have gaps.
-fn preference(balancing: &Balancing, caller: Option<&Locality>, endpoint: &Locality) -> usize {
-    let Some(caller) = caller.filter(|caller| !caller.region.is_empty()) else {
-        return 0;
-    };
-    let is_same_region = caller.region == endpoint.region;
+/// How good a place is for a caller: 0 is best. May have gaps. `None` where it is of no use.
+fn preference(
+    balancing: &Balancing,
+    caller: Option<&Locality>,
+    endpoint: &Locality,
+) -> Option<usize> {
+    let unknown = Locality::default();
+    let caller = caller.unwrap_or(&unknown);
+    let has_node = !caller.node.is_empty();
+    let is_same_node = has_node && caller.node == endpoint.node;
+    let has_region = !caller.region.is_empty();
+    let is_same_region = has_region && caller.region == endpoint.region;
     let is_same_zone = is_same_region && caller.zone == endpoint.zone && !caller.zone.is_empty();
-    match balancing {
-        Balancing::Everywhere | Balancing::ByAddress => 0,
+    let rank = match balancing {
+        Balancing::OnNode if has_node && !is_same_node => return None,
+        Balancing::Everywhere | Balancing::ByAddress | Balancing::OnNode => 0,
+        Balancing::PreferNode if is_same_node => 0,
+        Balancing::PreferNode if is_same_zone => 1,
+        Balancing::PreferNode if is_same_region => 2,
+        Balancing::PreferNode => 3,
+        Balancing::PreferRegion(_) | Balancing::PreferZone(_) if !has_region => 0,
         Balancing::PreferRegion(_) if is_same_region => 0,
         Balancing::PreferRegion(others) => 1 + others.before(&endpoint.region),
         Balancing::PreferZone(_) if is_same_zone => 0,
         Balancing::PreferZone(_) if is_same_region => 1,
         Balancing::PreferZone(others) => 2 + others.before(&endpoint.region),
-    }
+    };
+    Some(rank)
 }
 
 /// By what weights are divided so that they fit: their sums must have 32 bits, and half of that leaves room for what rounding up adds.
@@ -331,18 +374,18 @@ fn scaled(weight: u64, divisor: u64) -> u32 {
     u32::try_from(weight.div_ceil(divisor)).unwrap_or(u32::MAX)
 }
 
-fn localities(by_locality: Places<'_>) -> Vec<LocalityLbEndpoints> {
-    let divisor = divisor(by_locality.values().flatten());
+fn localities(places: Places<'_>) -> Vec<LocalityLbEndpoints> {
+    let divisor = divisor(places.values().flatten());
     // Envoy refuses priorities with gaps.
-    let ranks: BTreeSet<usize> = by_locality.keys().map(|(rank, _)| *rank).collect();
+    let ranks: BTreeSet<usize> = places.keys().map(|(rank, _)| *rank).collect();
     let priorities: BTreeMap<usize, u32> = ranks.into_iter().zip(0..).collect();
-    by_locality
+    places
         .into_iter()
-        .map(|((rank, locality), placed)| LocalityLbEndpoints {
+        .map(|((rank, place), placed)| LocalityLbEndpoints {
             locality: Some(core::Locality {
-                region: locality.region.to_string(),
-                zone: locality.zone.to_string(),
-                sub_zone: locality.subzone.to_string(),
+                region: place.region.to_owned(),
+                zone: place.zone.to_owned(),
+                sub_zone: place.subzone.to_owned(),
             }),
             priority: priorities.get(&rank).copied().unwrap_or_default(),
             // Envoy looks at it only where it balances by locality; gRPC drops a locality that has none.

@@ -188,10 +188,20 @@ pub(crate) fn outbound_key(capture: Capture) -> OutboundKey {
     }
 }
 
+/// A locality as it is written, `@registry/node` behind it where it has a node.
+pub(crate) fn place(text: &str) -> Locality {
+    let (place, node) = text.split_once('@').unwrap_or((text, ""));
+    let place: Locality = place.parse().unwrap();
+    match node.split_once('/') {
+        Some((registry, node)) => place.on_node(&registry.parse().unwrap(), node),
+        None => place,
+    }
+}
+
 pub(crate) fn endpoints_key(network: &str, locality: &str) -> EndpointsKey {
     EndpointsKey {
         network: network.parse().unwrap(),
-        locality: locality.parse().unwrap(),
+        locality: place(locality),
         families: IpFamilies::V4,
         balancer: Balancer::Proxy,
     }

@@ -198,7 +198,7 @@ workloads:
 ",
     );
     assert_eq!(problems(&event), [""; 0]);
-    let endpoint = "ports: {\"db\": 5432, \"http\": 8080}, locality: Locality { region: \"eu\", zone: \"eu-1\", subzone: \"rack-7\" }, network: Network(Some(\"vpc-1\")), labels: {\"version\": \"v1\"}, weight: 0, health: Draining, identity: Some(SpiffeId { trust_domain: TrustDomain(\"mesh.example\"), path: \"/ns/shop/sa/cart\" }) }";
+    let endpoint = "ports: {\"db\": 5432, \"http\": 8080}, locality: Locality { region: \"eu\", zone: \"eu-1\", subzone: \"rack-7\", node: \"\" }, network: Network(Some(\"vpc-1\")), labels: {\"version\": \"v1\"}, weight: 0, health: Draining, identity: Some(SpiffeId { trust_domain: TrustDomain(\"mesh.example\"), path: \"/ns/shop/sa/cart\" }) }";
     for hostname in [
         "cart.shop.svc.cluster.local",
         "stock.other.svc.cluster.local",
@@ -213,7 +213,7 @@ workloads:
     }
     insta_like(
         &*workload(&event, "vm-1"),
-        "Workload { addresses: [10.1.2.3, fd00::3], locality: Locality { region: \"eu\", zone: \"eu-1\", subzone: \"rack-7\" }, network: Network(Some(\"vpc-1\")), labels: {\"version\": \"v1\"}, identity: Some(SpiffeId { trust_domain: TrustDomain(\"mesh.example\"), path: \"/ns/shop/sa/cart\" }), ports: [WorkloadPort { number: 8080, name: \"http\", protocol: Http, app_port: Some(9080) }, WorkloadPort { number: 5432, name: \"db\", protocol: Tcp, app_port: None }] }",
+        "Workload { addresses: [10.1.2.3, fd00::3], locality: Locality { region: \"eu\", zone: \"eu-1\", subzone: \"rack-7\", node: \"\" }, network: Network(Some(\"vpc-1\")), labels: {\"version\": \"v1\"}, identity: Some(SpiffeId { trust_domain: TrustDomain(\"mesh.example\"), path: \"/ns/shop/sa/cart\" }), ports: [WorkloadPort { number: 8080, name: \"http\", protocol: Http, app_port: Some(9080) }, WorkloadPort { number: 5432, name: \"db\", protocol: Tcp, app_port: None }] }",
     );
 }
 

@@ -184,7 +184,7 @@ fn what_pods_and_nodes_say_reaches_endpoints_and_workloads() {
     let told = cluster.replace();
     let endpoint = &endpoints(&told)[0];
     assert_eq!(endpoint.labels["version"], "v1".into());
-    assert_eq!(endpoint.locality.to_string(), "eu/a");
+    assert_eq!(endpoint.locality.to_string(), "eu/a//prod/node-1");
     assert_eq!(
         endpoint.identity.as_ref().unwrap().to_string(),
         "spiffe://mesh.example/ns/shop/sa/cart"
@@ -204,19 +204,22 @@ fn pods_and_nodes_may_come_after_the_slices_that_point_to_them() {
     let mut cluster = Cluster::with(&cart[..2]);
     let endpoint = endpoints(&cluster.replace())[0].clone();
     assert_eq!((endpoint.labels.len(), endpoint.identity), (0, None));
-    assert_eq!(endpoint.locality.to_string(), "/b");
+    assert_eq!(endpoint.locality.to_string(), "/b//prod/node-1");
     for (watched, object) in &cart[2..] {
         cluster.put(*watched, object.clone());
     }
     let (upserts, removes) = cluster.update();
     let endpoint = &endpoints(&upserts)[0];
     assert_eq!(endpoint.labels.len(), 1);
-    assert_eq!(endpoint.locality.to_string(), "eu/a");
+    assert_eq!(endpoint.locality.to_string(), "eu/a//prod/node-1");
     assert_eq!((upserts.len(), removes), (2, 0));
     cluster.put(Watched::Node, node("c"));
     let (upserts, _) = cluster.update();
-    assert_eq!(endpoints(&upserts)[0].locality.to_string(), "eu/c");
-    assert_eq!(workload(&upserts).locality.to_string(), "eu/c");
+    assert_eq!(
+        endpoints(&upserts)[0].locality.to_string(),
+        "eu/c//prod/node-1"
+    );
+    assert_eq!(workload(&upserts).locality.to_string(), "eu/c//prod/node-1");
 }
 
 fn namespace(name: &str, network: &str) -> Value {

@@ -22,7 +22,8 @@ impl ClusterState {
             return None;
         }
         let node = pod.node.as_deref();
-        let locality = node.and_then(|node| self.references.node(node));
+        let place = node.and_then(|node| self.references.node(node));
+        let place = place.unwrap_or(&self.settings.locality);
         // Where the label is wrong, the slices with the pod say so.
         let network = network_of(
             Some(&pod.labels),
@@ -33,7 +34,10 @@ impl ClusterState {
         let network = network.unwrap_or_else(|(_, network)| network);
         let workload = Workload {
             addresses: pod.addresses.clone(),
-            locality: locality.unwrap_or(&self.settings.locality).clone(),
+            locality: match node {
+                Some(node) => place.on_node(&self.settings.id, node),
+                None => place.clone(),
+            },
             network,
             labels: pod.labels.clone(),
             identity: self.identity(name, pod),

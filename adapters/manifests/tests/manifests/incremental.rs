@@ -67,7 +67,8 @@ fn endpoints_have_labels_identity_and_locality_of_their_pods() {
         (&first.labels, &first.identity),
         (&facts.labels, &Some(identity))
     );
-    assert_eq!(first.locality.to_string(), "eu/a");
+    assert_eq!(first.locality.without_node().to_string(), "eu/a");
+    assert_eq!(&*first.locality.node, format!("{}/node-1", settings().id));
     assert_eq!((second.labels.len(), &second.identity), (0, &None));
     assert_eq!(second.locality.to_string(), "/b");
 }

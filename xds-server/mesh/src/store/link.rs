@@ -407,6 +407,13 @@ impl Transaction<'_> {
             *wanted += 1;
             self.applied.changed.explicit_ports |= *wanted == 1;
         }
+        let looks = |service: Option<&MergedService>| {
+            usize::from(service.is_some_and(|service| service.balancing.looks_at_node()))
+        };
+        let by_node = mesh.services_by_node + looks(merged.as_ref())
+            - looks(before.map(|service| &**service));
+        self.applied.changed.nodes |= (by_node == 0) != (mesh.services_by_node == 0);
+        mesh.services_by_node = by_node;
         match merged {
             Some(merged) => mesh.services.insert(hostname.clone(), Arc::new(merged)),
             None => mesh.services.remove(hostname),

@@ -988,3 +988,64 @@ fn what_of_routing_is_different_is_known_by_the_services_that_are() {
     let found = change(vec![endpoints("vms", "cart-1", "cart", &[address(1)])]);
     assert_eq!(found, RoutingChange::default());
 }
+
+#[test]
+fn nodes_are_in_keys_as_long_as_a_service_looks_at_them() {
+    let registry_id: RegistryId = "a".parse().unwrap();
+    let machine = Workload {
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        locality: Locality::new("eu", "eu-1", "").on_node(&registry_id, "one"),
+        network: Default::default(),
+        labels: BTreeMap::new(),
+        identity: None,
+        ports: vec![],
+    };
+    let machine = object("a", "web-1", Spec::Workload(Arc::new(machine)));
+    let looking = |balancing: Balancing| {
+        let cart = service("a", "cart", &[(80, "http", Protocol::Http)]);
+        let Spec::Service(spec) = cart.spec() else {
+            panic!("a service")
+        };
+        let spec = Service {
+            balancing,
+            ..Service::clone(spec)
+        };
+        object("a", "cart", Spec::Service(Arc::new(spec)))
+    };
+    let proxy = crate::Proxy {
+        id: "web-1".into(),
+        role: Role::Sidecar(crate::Capture::Explicit),
+        namespace: "shop".parse().unwrap(),
+        name: "web-1".into(),
+        addresses: Vec::new(),
+        network: None,
+        locality: Some(Locality::new("eu", "eu-2", "")),
+        host_lookup: crate::HostLookup::Available,
+        route_delivery: crate::RouteDelivery::Whole,
+        identity: bowline_identity::PeerIdentity::Claimed(bowline_identity::Claimed {
+            spiffe_id: None,
+        }),
+    };
+    let place = |store: &MeshStore| match &crate::view::ViewKey::of(&proxy, store.mesh())[1] {
+        crate::view::ViewKey::Endpoints(key) => key.locality.to_string(),
+        other => panic!("{other}"),
+    };
+    let mut store = store(&[registry("a")]);
+    store.apply(replace("a", vec![machine]), NOW);
+    assert_eq!(place(&store), "eu/eu-2");
+    // Whether that changes keys, and what the key is then.
+    for (balancing, changes, expected) in [
+        (Balancing::Everywhere, false, "eu/eu-2"),
+        (Balancing::OnNode, true, "eu/eu-2//a/one"),
+        (Balancing::PreferNode, false, "eu/eu-2//a/one"),
+        (Balancing::Everywhere, true, "eu/eu-2"),
+    ] {
+        let change = Change::Update {
+            upserts: vec![looking(balancing)],
+            removes: vec![],
+        };
+        let applied = store.apply(event("a", change), NOW);
+        assert_eq!(applied.changed.nodes, changes);
+        assert_eq!(place(&store), expected);
+    }
+}

@@ -8,8 +8,8 @@ use std::{
 
 use super::EndpointsKey;
 use crate::{
-    Balancer, Discovery, EndpointGroups, Hostname, IpFamilies, Locality, MergedService, Mesh,
-    MutualTls, Network,
+    Balancer, Balancing, Discovery, EndpointGroups, Hostname, IpFamilies, Locality, MergedService,
+    Mesh, MutualTls, Network,
 };
 
 /// The endpoints of one service as proxies with one key see them.
@@ -77,9 +77,14 @@ impl EndpointsView {
         let any_here = groups
             .values()
             .any(|group| group.endpoints.iter().any(is_here));
-        let (elsewhere, gateways_own_port) = match balancer {
-            Balancer::Proxy | Balancer::Grpc => (elsewhere(mesh, key, &groups), None),
-            Balancer::EastWest => (BTreeMap::new(), Some(mesh.settings.east_west_port)),
+        let gateways_own_port = match balancer {
+            Balancer::Proxy | Balancer::Grpc => None,
+            Balancer::EastWest => Some(mesh.settings.east_west_port),
+        };
+        let elsewhere = match (balancer, &service.balancing) {
+            // Nobody's own node is in another network.
+            (Balancer::EastWest, _) | (_, Balancing::OnNode) => BTreeMap::new(),
+            (Balancer::Proxy | Balancer::Grpc, _) => elsewhere(mesh, key, &groups),
         };
         Some(Self {
             service: service.clone(),
@@ -87,10 +92,11 @@ impl EndpointsView {
             network: any_here.then(|| network.clone()),
             elsewhere,
             gateways_own_port,
-            locality: service
-                .balancing
-                .looks_at_locality()
-                .then(|| locality.clone()),
+            locality: match &service.balancing {
+                balancing if balancing.looks_at_node() => Some(locality.clone()),
+                balancing if balancing.looks_at_locality() => Some(locality.without_node()),
+                _ => None,
+            },
             families: *families,
             balancer: *balancer,
         })

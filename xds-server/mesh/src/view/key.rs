@@ -47,7 +47,7 @@ pub struct OutboundKey {
 pub struct EndpointsKey {
     /// What it reaches directly.
     pub network: Network,
-    /// Where it stands.
+    /// Where it stands; with its node only where there is a service whose balancing looks at nodes.
     pub locality: Locality,
     /// Which addresses it can connect to.
     pub families: IpFamilies,
@@ -88,11 +88,7 @@ impl ViewKey {
             .clone()
             .or_else(|| workload.map(|(_, workload)| workload.network.clone()))
             .unwrap_or_default();
-        let locality = proxy
-            .locality
-            .clone()
-            .or_else(|| workload.map(|(_, workload)| workload.locality.clone()))
-            .unwrap_or_default();
+        let locality = locality(proxy, workload.map(|(_, workload)| &**workload), mesh);
         let registry = workload
             .map(|(key, _)| key.registry.clone())
             .filter(|registry| mesh.has_policies_of_its_own(registry));
@@ -130,6 +126,19 @@ impl ViewKey {
         }
         keys
     }
+}
+
+/// Where a proxy says that it stands, otherwise where its workload does. Its node is its workload's.
+fn locality(proxy: &Proxy, workload: Option<&Workload>, mesh: &Mesh) -> Locality {
+    let of_workload = workload.map(|workload| &workload.locality);
+    let place = proxy.locality.as_ref().or(of_workload);
+    let mut locality = place.map(Locality::without_node).unwrap_or_default();
+    if mesh.services_by_node > 0
+        && let Some(Locality { node, .. }) = of_workload
+    {
+        locality.node = node.clone();
+    }
+    locality
 }
 
 /// Only requests that were sent to a listener of the proxy's own must be told by their host where they want to go.
@@ -200,6 +209,9 @@ impl fmt::Display for ViewKey {
                     "endpoints/{network}/{}/{}/{}/{families:?}",
                     locality.region, locality.zone, locality.subzone
                 )?;
+                if !locality.node.is_empty() {
+                    write!(f, "/on {}", locality.node)?;
+                }
                 match balancer {
                     Balancer::Proxy => Ok(()),
                     Balancer::EastWest => f.write_str("/east-west"),

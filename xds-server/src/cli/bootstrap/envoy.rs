@@ -245,6 +245,7 @@ impl Bootstrap {
                 region,
                 zone,
                 subzone,
+                node: _,
             } = &self.locality;
             node.insert(
                 "locality".to_owned(),

@@ -8,11 +8,11 @@ use std::{
 };
 
 use bowline_mesh::{
-    Code, Endpoint, Health, IpFamilies, Locality, MergedService, Network, Problem,
+    Code, Endpoint, Health, IpFamilies, MergedService, Network, Problem,
     view::{Elsewhere, Way},
 };
 
-use super::{Placed, Places, Target, called};
+use super::{Place, Placed, Places, Target, called};
 use crate::problem::Report;
 
 /// Weights are multiplied by up to so much for gateways to share them evenly. Beyond it, what a share is rounded by is nothing that
@@ -21,7 +21,7 @@ const FACTOR_MAX: u64 = 1 << 20;
 
 /// Endpoints behind gateways, gathered by where they stand.
 #[derive(Default)]
-pub(super) struct Crossing<'a>(BTreeMap<(usize, &'a Locality, &'a Network), Behind>);
+pub(super) struct Crossing<'a>(BTreeMap<(usize, Place<'a>, &'a Network), Behind>);
 
 /// Weights of endpoints that stand together.
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl<'a> Crossing<'a> {
         if !endpoint.is_behind_gateways() {
             return;
         }
-        let place = (rank, &endpoint.locality, &endpoint.network);
+        let place = (rank, Place::of(&endpoint.locality), &endpoint.network);
         let weight = u64::from(endpoint.weight);
         match endpoint.health {
             Health::Healthy | Health::Unknown => self.0.entry(place).or_default().healthy += weight,
@@ -72,10 +72,10 @@ impl<'a> Crossing<'a> {
         places: &mut Places<'a>,
     ) {
         let mut shared = Vec::new();
-        for ((rank, locality, network), behind) in self.0 {
+        for ((rank, place, network), behind) in self.0 {
             let gateways = gateways(elsewhere.get(network), families);
             if !gateways.is_empty() {
-                shared.push((rank, locality, gateways, behind.weight()));
+                shared.push((rank, place, gateways, behind.weight()));
             }
         }
         let factor = shared
@@ -91,16 +91,16 @@ impl<'a> Crossing<'a> {
                 placed.weight = placed.weight.saturating_mul(factor);
             }
         }
-        let mut taken: BTreeMap<SocketAddr, (usize, &'a Locality, usize)> = BTreeMap::new();
-        for (rank, locality, gateways, (weight, health)) in shared {
+        let mut taken: BTreeMap<SocketAddr, (usize, Place<'a>, usize)> = BTreeMap::new();
+        for (rank, place, gateways, (weight, health)) in shared {
             let share = weight
                 .saturating_mul(factor)
                 .div_ceil(gateways.len() as u64);
             for gateway in gateways {
                 match taken.entry(gateway) {
                     Entry::Vacant(vacant) => {
-                        let there = places.entry((rank, locality)).or_default();
-                        vacant.insert((rank, locality, there.len()));
+                        let there = places.entry((rank, place)).or_default();
+                        vacant.insert((rank, place, there.len()));
                         there.push(Placed {
                             target: Target::Gateway(gateway.ip()),
                             port: gateway.port(),
@@ -109,8 +109,8 @@ impl<'a> Crossing<'a> {
                         });
                     }
                     Entry::Occupied(first) => {
-                        let (first_rank, first_locality, index) = *first.get();
-                        let there = places.get_mut(&(first_rank, first_locality));
+                        let (first_rank, first_place, index) = *first.get();
+                        let there = places.get_mut(&(first_rank, first_place));
                         let placed = there.and_then(|there| there.get_mut(index));
                         if let Some(placed) = placed.filter(|_| first_rank == rank) {
                             placed.weight = placed.weight.saturating_add(share);

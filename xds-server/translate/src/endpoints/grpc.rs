@@ -6,18 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bowline_mesh::{Health, Locality};
+use bowline_mesh::Health;
 use bowline_proto::envoy::config::{core::v3 as core, endpoint::v3::LocalityLbEndpoints};
 
-use super::{Placed, Places, divisor, lb_endpoint, scaled};
+use super::{Place, Placed, Places, divisor, lb_endpoint, scaled};
 
 /// A priority before gaps are closed: preference of the place, then whether better endpoints of the place go before.
 type Rank = (usize, bool);
 
 /// The localities of one assignment. Endpoints that should get no request are not in it.
-pub(super) fn localities(by_locality: Places<'_>) -> Vec<LocalityLbEndpoints> {
-    let mut groups: BTreeMap<(Rank, &Locality), BTreeMap<u64, Vec<Placed<'_>>>> = BTreeMap::new();
-    for ((rank, locality), placed) in by_locality {
+pub(super) fn localities(places: Places<'_>) -> Vec<LocalityLbEndpoints> {
+    let mut groups: BTreeMap<(Rank, Place<'_>), BTreeMap<u64, Vec<Placed<'_>>>> = BTreeMap::new();
+    for ((rank, place), placed) in places {
         for placed in placed {
             let is_degraded = match placed.health {
                 Health::Healthy | Health::Unknown => false,
@@ -25,7 +25,7 @@ pub(super) fn localities(by_locality: Places<'_>) -> Vec<LocalityLbEndpoints> {
                 Health::Draining | Health::Unhealthy => continue,
             };
             groups
-                .entry(((rank, is_degraded), locality))
+                .entry(((rank, is_degraded), place))
                 .or_default()
                 .entry(placed.weight)
                 .or_default()
@@ -36,21 +36,21 @@ pub(super) fn localities(by_locality: Places<'_>) -> Vec<LocalityLbEndpoints> {
     let ranks: BTreeSet<Rank> = groups.keys().map(|(rank, _)| *rank).collect();
     let priorities: BTreeMap<Rank, u32> = ranks.into_iter().zip(0..).collect();
     let mut localities = Vec::new();
-    for ((rank, locality), by_weight) in groups {
+    for ((rank, place), by_weight) in groups {
         let is_split = by_weight.len() > 1;
         for (weight, placed) in by_weight {
-            let Locality {
+            let Place {
                 region,
                 zone,
                 subzone,
-            } = locality;
+            } = place;
             localities.push(LocalityLbEndpoints {
                 locality: Some(core::Locality {
-                    region: region.to_string(),
-                    zone: zone.to_string(),
+                    region: region.to_owned(),
+                    zone: zone.to_owned(),
                     sub_zone: match is_split {
                         true => format!("{subzone}#{weight}"),
-                        false => subzone.to_string(),
+                        false => subzone.to_owned(),
                     },
                 }),
                 priority: priorities.get(&rank).copied().unwrap_or_default(),

@@ -36,7 +36,7 @@ fn balanced(balancing: Balancing, endpoints: Vec<Endpoint>) -> Mesh {
 
 fn at(address: &str, locality: &str) -> Endpoint {
     Endpoint {
-        locality: locality.parse().unwrap(),
+        locality: place(locality),
         ..endpoint(address)
     }
 }
@@ -214,6 +214,66 @@ fn near_endpoints_come_first_without_gaps() {
         priorities(Balancing::Everywhere, "eu/eu-1"),
         expect([("eu-1", 0), ("eu-2", 0), ("us-1", 0)])
     );
+}
+
+/// The addresses of a service's endpoints on three nodes, by priority, as a caller on a node sees them.
+fn by_node(balancing: Balancing, caller: &str) -> Vec<(u64, String)> {
+    let places = [
+        ("10.0.0.1", "eu/eu-1@prod/one"),
+        ("10.0.0.2", "eu/eu-1@prod/two"),
+        ("10.0.0.3", "eu/eu-2@prod/three"),
+        ("10.0.0.4", "us/us-1@prod/four"),
+        ("10.0.0.5", "eu/eu-1@other/one"),
+    ];
+    let places = places.map(|(address, place)| at(address, place));
+    let mesh = balanced(balancing, places.to_vec());
+    let (assignment, _) = assignment_of(&mesh, "", caller);
+    let mut addresses = Vec::new();
+    for locality in assignment["endpoints"].as_array().into_iter().flatten() {
+        for endpoint in locality["lb_endpoints"].as_array().unwrap() {
+            let address = &endpoint["endpoint"]["address"]["socket_address"]["address"];
+            let priority = locality["priority"].as_u64().unwrap_or(0);
+            addresses.push((priority, address.as_str().unwrap().to_owned()));
+        }
+    }
+    addresses
+}
+
+#[test]
+fn endpoints_on_the_callers_node_come_first_or_are_the_only_ones() {
+    let check = |balancing: Balancing, caller: &str, expected: &[(u64, &str)]| {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(priority, last)| (*priority, format!("10.0.0.{last}")))
+            .collect();
+        assert_eq!(by_node(balancing, caller), expected, "{caller}");
+    };
+    let node = || Balancing::PreferNode;
+    let first = [(0, "1"), (1, "2"), (1, "5"), (2, "3"), (3, "4")];
+    check(node(), "eu/eu-1@prod/one", &first);
+    // Nobody on the node, no node known, nothing known.
+    let zone = [(0, "1"), (0, "2"), (0, "5"), (1, "3"), (2, "4")];
+    check(node(), "eu/eu-1@prod/nine", &zone);
+    check(node(), "eu/eu-1", &zone);
+    check(
+        node(),
+        "",
+        &[(0, "1"), (0, "2"), (0, "5"), (0, "3"), (0, "4")],
+    );
+    check(Balancing::OnNode, "eu/eu-1@prod/one", &[(0, "1")]);
+    check(Balancing::OnNode, "@other/one", &[(0, "5")]);
+    check(Balancing::OnNode, "eu/eu-1@prod/nine", &[]);
+    let all = [(0, "1"), (0, "2"), (0, "5"), (0, "3"), (0, "4")];
+    check(Balancing::OnNode, "eu/eu-1", &all);
+}
+
+#[test]
+fn nodes_make_no_difference_to_services_that_do_not_look_at_them() {
+    let zone = || Balancing::PreferZone(RegionOrder::default());
+    let one = by_node(zone(), "eu/eu-1@prod/one");
+    assert_eq!(one, by_node(zone(), "eu/eu-1@prod/two"));
+    let priorities: Vec<u64> = one.iter().map(|(priority, _)| *priority).collect();
+    assert_eq!(priorities, [0, 0, 0, 1, 2]);
 }
 
 #[test]

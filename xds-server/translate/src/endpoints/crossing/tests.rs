@@ -9,7 +9,7 @@ use bowline_mesh::{
 use super::*;
 use crate::{endpoints, testing::*};
 
-/// An endpoint `address network locality weight health`, with an identity.
+/// An endpoint `address network place weight health`, with an identity.
 fn member(text: &str) -> Endpoint {
     let parts: Vec<&str> = text.split_whitespace().collect();
     let [address, network, locality, weight, health] = parts.as_slice() else {
@@ -17,7 +17,7 @@ fn member(text: &str) -> Endpoint {
     };
     Endpoint {
         network: network.parse().unwrap(),
-        locality: locality.parse().unwrap(),
+        locality: place(locality),
         weight: weight.parse().unwrap(),
         health: match *health {
             "degraded" => Health::Degraded,
@@ -297,6 +297,53 @@ fn what_nobody_can_verify_is_left_behind() {
         problems[0].message.contains("1 endpoint of"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn who_must_stay_on_its_node_goes_through_no_gateway() {
+    let members = [
+        "10.0.0.1 a eu@prod/one 1 -",
+        "10.0.0.2 b eu@prod/one 1 -",
+        "10.0.0.3 b us@other/one 1 -",
+    ];
+    let own = ["0 eu 10.0.0.1:8080 1"];
+    let cases: [(&str, &str, &[&str]); 4] = [
+        ("a", "eu@prod/one", &own),
+        ("a", "eu@prod/two", &[]),
+        // No node is known; nobody serves in its network.
+        ("a", "eu", &own),
+        ("c", "eu", &[]),
+    ];
+    for mutual_tls in [MutualTls::Absent, MutualTls::Spoken] {
+        let more = vec![gateways("b", &["9.9.9.1:15443"])];
+        let mesh = world(mutual_tls, Balancing::OnNode, &members, more);
+        for (network, place, expected) in cases {
+            let (lines, problems) = seen(&mesh, &endpoints_key(network, place));
+            assert_eq!(lines, expected, "{network} {place}");
+            // Nobody lacks what should not be had.
+            assert_eq!(problems, []);
+        }
+    }
+}
+
+#[test]
+fn behind_a_gateway_nodes_are_not_told_apart() {
+    let members = [
+        "10.0.0.1 a eu/eu-1@prod/two 1 -",
+        "10.0.0.2 b eu/eu-1@prod/one 1 -",
+        "10.0.0.3 b eu/eu-1@prod/two 2 -",
+        "10.0.0.4 a us/us-1@prod/three 1 -",
+    ];
+    let more = vec![gateways("b", &["9.9.9.1:15443"])];
+    let mesh = world(MutualTls::Spoken, Balancing::PreferNode, &members, more);
+    let (lines, problems) = seen(&mesh, &endpoints_key("a", "eu/eu-1@prod/one"));
+    let expected = [
+        "0 eu 10.0.0.1:8080 1",
+        "0 eu 9.9.9.1:15443 3",
+        "1 us 10.0.0.4:8080 1",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(problems, []);
 }
 
 #[test]
