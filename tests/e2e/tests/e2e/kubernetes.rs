@@ -465,3 +465,85 @@ async fn an_api_server_that_was_away_for_long_is_followed_again_and_costs_no_req
     assert_eq!(registry["state"], "live", "{registry}");
     cluster.gateway.rejected_nothing().await.unwrap();
 }
+
+#[tokio::test]
+async fn callers_stay_on_their_node_while_somebody_is_there_or_whatever_happens() {
+    let [near, far] = [
+        HttpBackend::start("near").await.unwrap(),
+        HttpBackend::start("far").await.unwrap(),
+    ];
+    let server = ApiServer::start().await.unwrap();
+    let service = |field: &str, value: &str| {
+        let mut service = objects::service(NAMESPACE, "cart", "10.96.0.7", &[("http", 80, 8080)]);
+        service["spec"][field] = value.into();
+        server.apply(service).unwrap();
+    };
+    let slice = |backend: &HttpBackend, node: &str, is_ready: bool| {
+        let mut endpoint = objects::endpoint("127.0.0.1", &format!("cart-{node}"), node, "a");
+        endpoint["conditions"] = serde_json::json!({"ready": is_ready, "serving": is_ready});
+        let ports = [("http", backend.port())];
+        let slice = objects::endpoint_slice(NAMESPACE, "cart", node, &ports, vec![endpoint]);
+        server.apply(slice).unwrap();
+    };
+    let caller = |node: &str| {
+        let pod = objects::pod(NAMESPACE, "caller", "caller", "127.0.0.9", node);
+        server.apply(pod).unwrap()
+    };
+    service("trafficDistribution", "PreferSameNode");
+    slice(&near, "node-1", true);
+    slice(&far, "node-2", true);
+    let pod = caller("node-1");
+    let mut world = World::prepare("", "").await;
+    let port = free_port().unwrap();
+    let configuration = format!(
+        "mesh: {{trust_domain: mesh.test, explicit_http_port: {port}}}\n\
+         registries:\n- name: prod\n  kubernetes: {{kubeconfig: {}}}\n",
+        server.kubeconfig().display()
+    );
+    world.bowline.configure(&configuration).unwrap();
+    world.bowline.launch().await.unwrap();
+    world.bowline.ready().await.unwrap();
+    let sidecar = world.sidecar("caller", Protocol::Delta).await;
+    let request = Request::get(loopback(port), "cart", "/");
+    answered(&request).await;
+
+    let load = load(&request, Connections::New);
+    until(&load, "requests run", |report| report.succeeded >= 100).await;
+    let report = load.take_report();
+    assert_eq!(report.answered_by("near"), report.succeeded, "{report}");
+    slice(&near, "node-1", false);
+    until(&load, "the other node takes over", |report| {
+        report.since_last_of("near") >= 50
+    })
+    .await;
+    slice(&near, "node-1", true);
+    until(&load, "the own node is preferred again", |report| {
+        report.answered_by("near") > 0 && report.since_last_of("far") >= 50
+    })
+    .await;
+
+    // The caller is started again on the other node.
+    server.delete(&pod).unwrap();
+    caller("node-2");
+    until(&load, "its new node serves", |report| {
+        report.answered_by("far") > 0 && report.since_last_of("near") >= 50
+    })
+    .await;
+    load.stop().await.none_failed().unwrap();
+
+    service("internalTrafficPolicy", "Local");
+    slice(&far, "node-2", false);
+    eventually(
+        "nobody on the node serves, and nobody else is asked",
+        async || {
+            let answer = request.send().await?;
+            anyhow::ensure!(answer.status == 503, "status {}", answer.status);
+            Ok(())
+        },
+    )
+    .await
+    .unwrap();
+    slice(&far, "node-2", true);
+    assert_eq!(answered(&request).await.backend(), Some("far"));
+    sidecar.rejected_nothing().await.unwrap();
+}
