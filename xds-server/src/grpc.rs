@@ -34,6 +34,9 @@ use crate::{services::Services, tls::TlsListener};
 
 /// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_000_000;
+/// Bytes of responses that wait in a connection for the socket, beyond the last piece of a response. The list in which pieces wait is kept at
+/// its greatest length for as long as the connection lives: with all of a first response in it, it would be a fifth of what a proxy costs.
+const SEND_BUFFER: usize = 64 * 1024;
 /// After an error of the listening socket (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -171,7 +174,8 @@ async fn connection(
         .keep_alive_interval(lifetime.keepalive_interval)
         // Later than `Ends`, which counts what it ends and needs no room in buffers for a farewell.
         .keep_alive_timeout(lifetime.keepalive_timeout.saturating_mul(2))
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_send_buf_size(SEND_BUFFER);
     // In a box, because a future that is passed on is there twice, and connections are many.
     let mut connection =
         Box::pin(http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));

@@ -147,7 +147,7 @@ impl Played for StateOfTheWorld {
 }
 
 impl Played for Delta {
-    fn request(asked: Asked) -> DeltaDiscoveryRequest {
+    fn request(asked: Asked) -> Self::Request {
         let is_first = asked.last.0.is_empty();
         let more = listed(asked.more);
         let held = more.iter().map(|name| (name.clone(), asked.last.1.clone()));
@@ -164,6 +164,7 @@ impl Played for Delta {
             error_detail: asked.error,
             ..DeltaDiscoveryRequest::default()
         }
+        .into()
     }
 }
 
@@ -199,7 +200,9 @@ impl<P: Protocol> Stream<P> {
 
     /// Says whether the stream goes on.
     fn receive(&mut self, request: P::Request) -> bool {
-        let (header, interest) = P::parse(request);
+        let Ok((header, interest)) = P::parse(request) else {
+            return false;
+        };
         let is_taken = self.session.receive(header, interest, self.now).is_ok();
         if is_taken {
             self.read();

@@ -42,6 +42,15 @@ impl Names {
     }
 }
 
+/// Of names in order, each there once.
+impl FromIterator<Arc<str>> for Names {
+    fn from_iter<I: IntoIterator<Item = Arc<str>>>(names: I) -> Self {
+        let names = Self(names.into_iter().collect());
+        debug_assert!(names.0.is_sorted(), "names are in order");
+        names
+    }
+}
+
 /// The sets of names that some stream holds, so that equal ones are kept once.
 ///
 /// Ten thousand proxies of one kind subscribe to the same ten thousand clusters' endpoints: without this table those would be a

@@ -4,6 +4,7 @@
 //! servers that compare versions answer a rejection with the content that was just rejected, for ever.
 
 mod children;
+mod claims;
 mod client;
 mod delta;
 mod due;

@@ -159,7 +159,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
         let Some(request) = requests.next().await? else {
             return Ok(None);
         };
-        let (mut header, interest) = P::parse(request);
+        let (mut header, interest) = P::parse(request)?;
         let Some(node) = header.node.take() else {
             return Err(Status::invalid_argument(
                 "the first request of a stream needs a node",
@@ -326,7 +326,7 @@ where
 
     /// Takes a request, unless it comes with another Node.
     fn receive_request(&mut self, request: P::Request) -> Result<Option<Box<Moved<P>>>, Status> {
-        let (mut header, interest) = P::parse(request);
+        let (mut header, interest) = P::parse(request)?;
         if let Some(node) = header.node.take() {
             let fingerprint = node::fingerprint(&node);
             if fingerprint != self.node {

@@ -27,7 +27,7 @@ pub(crate) struct Subscription {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     /// Names that the client asks for now.
-    pub(crate) added: Vec<Arc<str>>,
+    pub(crate) added: Names,
     /// Names that it asked for before and no longer does.
     pub(crate) dropped: Vec<Arc<str>>,
     pub(crate) wildcard: WildcardChange,
@@ -112,7 +112,7 @@ impl Subscription {
         if requested.is_empty() && self.empty_means_all {
             self.has_wildcard = true;
             return Change {
-                added: Vec::new(),
+                added: Names::default(),
                 dropped: Vec::new(),
                 wildcard: wildcard_change(had_wildcard, true),
             };
@@ -123,21 +123,22 @@ impl Subscription {
             // Every acknowledgement repeats the whole list.
             Named::Known(names) if names.is(&self.names) => {
                 return Change {
-                    added: Vec::new(),
+                    added: Names::default(),
                     dropped: Vec::new(),
                     wildcard: wildcard_change(had_wildcard, self.has_wildcard),
                 };
             }
-            requested => requested.into_list(),
+            requested => requested,
         };
-        let added: Vec<_> = requested
+        let added: Names = requested
+            .names()
             .iter()
             .filter(|name| !self.names.contains(name))
             .cloned()
             .collect();
         // Where nothing is new and none is missing, the shared set stays.
-        let before = (!added.is_empty() || requested.len() != self.names.len())
-            .then(|| std::mem::replace(&mut self.names, table.intern(requested)));
+        let before = (!added.is_empty() || requested.names().len() != self.names.len())
+            .then(|| std::mem::replace(&mut self.names, requested.into_shared(table)));
         let dropped = before.map_or_else(Vec::new, |before| {
             before
                 .iter()
@@ -168,18 +169,37 @@ impl Subscription {
         let drops_wildcard = unsubscribe.iter().any(|name| name == WILDCARD);
         self.has_wildcard =
             (had_wildcard || subscribe.iter().any(|name| name == WILDCARD)) && !drops_wildcard;
-        let unsubscribed = named(&unsubscribe, table).into_list();
-        let is_unsubscribed = |name: &Arc<str>| unsubscribed.binary_search(name).is_ok();
-        let mut added = named(&subscribe, table).into_list();
-        added.retain(|name| !is_unsubscribed(name));
+        let unsubscribed = named(&unsubscribe, table).into_names();
+        let subscribed = named(&subscribe, table);
+        let added = if unsubscribed.is_empty() {
+            if self.names.is_empty() {
+                // The usual beginning. Many streams subscribe to the same names, so nothing is done name by name.
+                self.names = subscribed.into_shared(table);
+                return Change {
+                    added: self.names.clone(),
+                    dropped: Vec::new(),
+                    wildcard: wildcard_change(had_wildcard, self.has_wildcard),
+                };
+            }
+            subscribed.into_names()
+        } else {
+            let subscribed = subscribed.into_names();
+            let stay = subscribed
+                .iter()
+                .filter(|name| !unsubscribed.contains(name));
+            stay.cloned().collect()
+        };
         let dropped: Vec<_> = unsubscribed
             .iter()
             .filter(|name| self.names.contains(name))
             .cloned()
             .collect();
         if !dropped.is_empty() || added.iter().any(|name| !self.names.contains(name)) {
-            let kept = self.names.iter().filter(|name| !is_unsubscribed(name));
-            self.names = table.intern(kept.chain(&added).cloned().collect());
+            let kept = self
+                .names
+                .iter()
+                .filter(|name| !unsubscribed.contains(name));
+            self.names = table.intern(kept.chain(added.iter()).cloned().collect());
         }
         Change {
             added,
@@ -193,7 +213,7 @@ impl Subscription {
         let had_wildcard = self.has_wildcard;
         self.has_wildcard |= self.empty_means_all;
         Change {
-            added: Vec::new(),
+            added: Names::default(),
             dropped: Vec::new(),
             wildcard: wildcard_change(had_wildcard, self.has_wildcard),
         }
@@ -204,7 +224,7 @@ impl Subscription {
 enum Named {
     /// Those of a set that some stream holds.
     Known(Names),
-    New(Vec<Arc<str>>),
+    New(Names),
 }
 
 /// Shorter lists are not looked for.
@@ -228,10 +248,23 @@ fn named(list: &[String], table: &NameTable) -> Named {
 }
 
 impl Named {
-    fn into_list(self) -> Vec<Arc<str>> {
+    fn names(&self) -> &Names {
         match self {
-            Self::Known(names) => names.iter().cloned().collect(),
-            Self::New(names) => names,
+            Self::Known(names) | Self::New(names) => names,
+        }
+    }
+
+    fn into_names(self) -> Names {
+        match self {
+            Self::Known(names) | Self::New(names) => names,
+        }
+    }
+
+    /// The set that all streams share.
+    fn into_shared(self, table: &NameTable) -> Names {
+        match self {
+            Self::Known(names) => names,
+            Self::New(names) => table.intern(names.iter().cloned().collect()),
         }
     }
 }
@@ -365,7 +398,7 @@ mod tests {
         assert_eq!(
             subscription.replace(owned(&["c", "b"]), &table),
             Change {
-                added: vec!["c".into()],
+                added: Names::from_iter(["c".into()]),
                 dropped: vec!["a".into()],
                 wildcard: WildcardChange::Same,
             }
@@ -373,7 +406,7 @@ mod tests {
         assert_eq!(
             subscription.update(owned(&["b", "*"]), owned(&["c", "never"]), &table),
             Change {
-                added: vec!["b".into()],
+                added: Names::from_iter(["b".into()]),
                 dropped: vec!["c".into()],
                 wildcard: WildcardChange::Added,
             }

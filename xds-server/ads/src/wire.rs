@@ -383,12 +383,8 @@ fn write_text(field: u32, text: &str, buffer: &mut impl BufMut) {
 
 /// As `Version` displays itself, without an allocation for each resource.
 fn write_version(field: u32, version: Version, buffer: &mut impl BufMut) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
     write_head(field, VERSION_LEN, buffer);
-    for byte in version.to_bytes().into_iter().rev() {
-        buffer.put_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
-    }
+    buffer.put_slice(&version.digits());
 }
 
 #[cfg(test)]

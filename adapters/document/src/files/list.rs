@@ -180,10 +180,8 @@ impl Listing {
                     None => !is_concerned,
                 }
             }
-            // Where there are no links, what is hidden leads nowhere.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                !is_concerned && is_hidden(path)
-            }
+            // A directory that nobody had seen took nothing away with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => !is_concerned,
             Ok(_) | Err(_) => false,
         }
     }
@@ -426,27 +424,34 @@ mod tests {
         fs::write(at("a.yaml"), "1").unwrap();
         fs::write(at("b.yaml"), "1").unwrap();
         let mut listing = set.list();
-        let mut refresh = |names: &[&str]| {
+        let refresh = |listing: &mut Listing, names: &[&str]| {
             let paths: Vec<PathBuf> = names.iter().map(|name| at(name)).collect();
             let is_all = listing.refresh(&set, paths.iter().map(|path| &**path));
             is_all.then(|| listing.files == set.list().files)
         };
 
         fs::write(at(".a.yaml.tmp"), "23").unwrap();
-        assert_eq!(refresh(&[".a.yaml.tmp"]), Some(true));
+        assert_eq!(refresh(&mut listing, &[".a.yaml.tmp"]), Some(true));
         fs::rename(at(".a.yaml.tmp"), at("a.yaml")).unwrap();
-        assert_eq!(refresh(&[".a.yaml.tmp", "a.yaml"]), Some(true));
+        assert_eq!(
+            refresh(&mut listing, &[".a.yaml.tmp", "a.yaml"]),
+            Some(true)
+        );
         fs::write(at("b.yaml"), "in place").unwrap();
-        assert_eq!(refresh(&["b.yaml"]), Some(true));
+        assert_eq!(refresh(&mut listing, &["b.yaml"]), Some(true));
+        // As others write before they rename.
+        assert_eq!(refresh(&mut listing, &["a.yaml~", "a.yaml"]), Some(true));
 
         // What comes, goes, or may be more than a file needs a look at everything.
         fs::write(at("c.yaml"), "1").unwrap();
-        assert_eq!(refresh(&["c.yaml"]), None);
+        assert_eq!(refresh(&mut listing, &["c.yaml"]), None);
         fs::remove_file(at("b.yaml")).unwrap();
-        assert_eq!(refresh(&["b.yaml"]), None);
+        assert_eq!(refresh(&mut listing, &["b.yaml"]), None);
         fs::create_dir(at("team")).unwrap();
-        assert_eq!(refresh(&["team"]), None);
-        assert_eq!(refresh(&["gone"]), None);
+        assert_eq!(refresh(&mut listing, &["team"]), None);
+        listing = set.list();
+        fs::remove_dir(at("team")).unwrap();
+        assert_eq!(refresh(&mut listing, &["team"]), None);
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! Delta: a request changes the subscription, a response lists what changed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
+#[cfg(any(test, feature = "fuzzing"))]
 use bowline_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use bowline_proto::envoy::{config::core::v3::Node, service::discovery::v3::ResourceLocator};
+use bowline_proto::google::rpc::Status;
 use bowline_snapshot::{Resource, ResourceType, Version};
 use bytes::BufMut;
+use prost::Message;
 
 use super::{
+    claims::{Claim, Claims},
     client::Client,
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
+    received::RequestError,
     track::{Held, Track},
     work::{Context, Removals, Work},
 };
@@ -24,22 +30,72 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Delta {}
 
+/// A `DeltaDiscoveryRequest` (`envoy.service.discovery.v3`), but that what a client says it holds stays a part of what it sent: as a map
+/// of texts it would be most of what a fleet costs that comes back.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DeltaRequest {
+    #[prost(message, optional, tag = "1")]
+    node: Option<Node>,
+    #[prost(string, tag = "2")]
+    type_url: String,
+    #[prost(string, repeated, tag = "3")]
+    resource_names_subscribe: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    resource_names_unsubscribe: Vec<String>,
+    #[prost(message, repeated, tag = "5")]
+    initial_resource_versions: Vec<Claim>,
+    #[prost(string, tag = "6")]
+    response_nonce: String,
+    #[prost(message, optional, tag = "7")]
+    error_detail: Option<Status>,
+    #[prost(message, repeated, tag = "8")]
+    resource_locators_subscribe: Vec<ResourceLocator>,
+    #[prost(message, repeated, tag = "9")]
+    resource_locators_unsubscribe: Vec<ResourceLocator>,
+}
+
+/// As clients make them.
+#[cfg(any(test, feature = "fuzzing"))]
+impl From<DeltaDiscoveryRequest> for DeltaRequest {
+    fn from(request: DeltaDiscoveryRequest) -> Self {
+        let claim = |(name, version): (String, String)| Claim {
+            name: name.into(),
+            version: version.into(),
+        };
+        Self {
+            node: request.node,
+            type_url: request.type_url,
+            resource_names_subscribe: request.resource_names_subscribe,
+            resource_names_unsubscribe: request.resource_names_unsubscribe,
+            initial_resource_versions: request
+                .initial_resource_versions
+                .into_iter()
+                .map(claim)
+                .collect(),
+            response_nonce: request.response_nonce,
+            error_detail: request.error_detail,
+            resource_locators_subscribe: request.resource_locators_subscribe,
+            resource_locators_unsubscribe: request.resource_locators_unsubscribe,
+        }
+    }
+}
+
 /// What a request changes.
 pub(crate) struct Interest {
     subscribe: Vec<String>,
     unsubscribe: Vec<String>,
     /// Whether names are given in a form that we do not serve, so that the absence of others means nothing.
     has_locators: bool,
-    versions: BTreeMap<String, String>,
+    claims: Claims,
 }
 
 impl Protocol for Delta {
-    type Request = DeltaDiscoveryRequest;
+    type Request = DeltaRequest;
     type Interest = Interest;
 
     const VARIANT: Variant = Variant::Delta;
 
-    fn parse(request: DeltaDiscoveryRequest) -> (Header, Interest) {
+    fn parse(request: DeltaRequest) -> Result<(Header, Interest), RequestError> {
         let header = Header {
             node: request.node,
             type_url: request.type_url,
@@ -51,9 +107,9 @@ impl Protocol for Delta {
             unsubscribe: request.resource_names_unsubscribe,
             has_locators: !request.resource_locators_subscribe.is_empty()
                 || !request.resource_locators_unsubscribe.is_empty(),
-            versions: request.initial_resource_versions,
+            claims: Claims::new(request.initial_resource_versions)?,
         };
-        (header, interest)
+        Ok((header, interest))
     }
 
     /// Never: subscriptions count whatever the nonce.
@@ -66,7 +122,7 @@ impl Protocol for Delta {
     }
 
     fn held(interest: &mut Interest) -> Held {
-        Held::Each(std::mem::take(&mut interest.versions))
+        Held::Each(std::mem::take(&mut interest.claims))
     }
 
     fn subscribe(track: &mut Track, interest: Interest, order: Order, table: &NameTable) {
@@ -74,7 +130,7 @@ impl Protocol for Delta {
             subscribe,
             unsubscribe,
             has_locators,
-            versions: _,
+            claims: _,
         } = interest;
         let is_empty = subscribe.is_empty() && unsubscribe.is_empty() && !has_locators;
         let change = if order == Order::First && is_empty {
@@ -116,9 +172,10 @@ impl Protocol for Delta {
             return None;
         }
         let resource_type = track.resource_type;
+        let versions = context.wire_versions(resource_type, work.upserts.iter());
         Some(Draft {
             version: context.stage.snapshot.type_version(resource_type),
-            resources: context.versioned(resource_type, &work.upserts),
+            resources: work.upserts.iter().cloned().zip(versions).collect(),
             removed: work.removed.clone(),
             extra: (!work.unknown.is_empty()).then(|| {
                 Box::new(Extra {
@@ -155,5 +212,45 @@ impl Protocol for Delta {
 
     fn write_rest(response: &Response, control_plane: &str, buffer: &mut impl BufMut) {
         wire::write_delta_rest(response, control_plane, buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bowline_proto::envoy::config::core::v3::Node;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_as_it_was_written() {
+        let texts = |prefix: &str| vec![format!("{prefix}1"), format!("{prefix}2")];
+        let locator = |name: &str| ResourceLocator {
+            name: name.to_owned(),
+            ..ResourceLocator::default()
+        };
+        let request = DeltaDiscoveryRequest {
+            node: Some(Node {
+                id: "node".to_owned(),
+                ..Node::default()
+            }),
+            type_url: "type".to_owned(),
+            resource_names_subscribe: texts("subscribe"),
+            resource_names_unsubscribe: texts("unsubscribe"),
+            initial_resource_versions: BTreeMap::from([
+                ("a".to_owned(), "1".to_owned()),
+                ("b".to_owned(), String::new()),
+            ]),
+            response_nonce: "nonce".to_owned(),
+            error_detail: Some(Status {
+                message: "bad".to_owned(),
+                ..Status::default()
+            }),
+            resource_locators_subscribe: vec![locator("one")],
+            resource_locators_unsubscribe: vec![locator("two")],
+        };
+        let read = DeltaRequest::decode(request.encode_to_vec().as_slice());
+        assert_eq!(read, Ok(DeltaRequest::from(request)));
     }
 }

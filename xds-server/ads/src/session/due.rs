@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_snapshot::{Absence, Resource, Snapshot, Version};
+use bytes::Bytes;
 
 use super::{
+    claims::Claims,
     protocol::Variant,
     track::{Held, Owed, Track},
     work::{Context, Removals, Work},
@@ -35,8 +37,8 @@ impl Track {
             return Work::default();
         }
         let mut held = match held {
-            Held::Each(versions) => versions,
-            Held::Nothing | Held::AllAt(_) => BTreeMap::new(),
+            Held::Each(claims) => claims,
+            Held::Nothing | Held::AllAt(_) => Claims::default(),
         };
 
         let before = sent_before.as_ref().map(|stage| &stage.snapshot);
@@ -51,8 +53,9 @@ impl Track {
         };
         if before.is_some() && !stage.snapshot.is_partial() {
             // What was left alone while something was lacking counts as sent, and was not.
-            let left = held.keys().filter(|name| self.subscription.covers(name));
-            candidates.extend(left.map(|name| (Arc::from(&**name), true)));
+            let left = held.left().map(|(name, _)| name);
+            let covered = left.filter(|name| self.subscription.covers(name));
+            candidates.extend(covered.map(|name| (Arc::from(name), true)));
         }
         for (name, is_owed) in candidates {
             match self.lookup(context, &name, is_owed) {
@@ -63,11 +66,11 @@ impl Track {
                         before,
                         resource,
                         is_owed,
-                        held.remove(&*name),
+                        held.take(&name),
                         context,
                     );
                 }
-                None => self.absent(&mut work, before, name, is_owed, &mut held, context),
+                None => self.absent(&mut work, before, name, is_owed, &held, context),
             }
         }
         if in_order > 0 && work.upserts.len() > in_order {
@@ -90,7 +93,7 @@ impl Track {
     fn all_at_once(
         &self,
         work: &mut Work,
-        held: &mut BTreeMap<String, String>,
+        held: &mut Claims,
         context: &Context<'_>,
     ) -> Option<Vec<Arc<str>>> {
         let snapshot = &context.stage.snapshot;
@@ -101,28 +104,28 @@ impl Track {
         let (all, missing) = self.all_in_order(snapshot)?;
         if held.is_empty() {
             work.introduces |= !all.is_empty();
-            work.upserts = all;
+            work.upserts = all.into_iter().cloned().collect();
             return Some(missing);
         }
-        let mut claims = std::mem::take(held).into_iter().peekable();
-        for (resource, version) in context.versioned(self.resource_type, &all) {
-            while let Some(claim) = claims.next_if(|(name, _)| **name < **resource.name()) {
-                held.extend([claim]);
-            }
-            match claims.next_if(|(name, _)| **name == **resource.name()) {
-                Some((_, claimed)) if version.is(&claimed) => continue,
+        let versions = context.wire_versions(self.resource_type, all.iter().copied());
+        let mut claims = held.in_order();
+        for (resource, version) in all.into_iter().zip(versions) {
+            match claims.take(resource.name()) {
+                Some(claimed) if version.is(&claimed) => continue,
                 Some(_) => {}
                 None => work.introduces = true,
             }
-            work.upserts.push(resource);
+            work.upserts.push(resource.clone());
         }
-        held.extend(claims);
         Some(missing)
     }
 
     /// The members that a client wants and the names that it asks for beside them, both in order; none where names stand for more than one
     /// resource.
-    fn all_in_order(&self, snapshot: &Snapshot) -> Option<(Vec<Resource>, Vec<Arc<str>>)> {
+    fn all_in_order<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+    ) -> Option<(Vec<&'s Resource>, Vec<Arc<str>>)> {
         let resource_type = self.resource_type;
         if snapshot.has_aliases(resource_type) {
             return None;
@@ -132,7 +135,7 @@ impl Track {
             if !names.is_empty() {
                 return None;
             }
-            let mut all: Vec<Resource> = snapshot.members(resource_type).cloned().collect();
+            let mut all: Vec<&Resource> = snapshot.members(resource_type).collect();
             // Stable: the earlier layer wins, as in `Snapshot::get`. Each layer is in order already, so this costs little.
             all.sort_by(|one, other| one.name().cmp(other.name()));
             all.dedup_by(|later, earlier| later.name() == earlier.name());
@@ -149,7 +152,7 @@ impl Track {
         let found = snapshot.members_named(resource_type, names.texts());
         for (name, found) in names.iter().zip(found) {
             match found {
-                Some(resource) => all.push(resource.clone()),
+                Some(resource) => all.push(resource),
                 None => missing.push(name.clone()),
             }
         }
@@ -189,16 +192,11 @@ impl Track {
 
     /// Whether the client brought along another version than that of a snapshot that lacks something: routes and endpoints may be in it
     /// of a source that has not been heard yet.
-    fn is_left_alone(
-        &self,
-        resource: &Resource,
-        held: &BTreeMap<String, String>,
-        context: &Context<'_>,
-    ) -> bool {
+    fn is_left_alone(&self, resource: &Resource, held: &Claims, context: &Context<'_>) -> bool {
         let wire_version = || context.wire_version(self.resource_type, resource);
         context.stage.snapshot.is_partial()
             && held
-                .get(&**resource.name())
+                .version(resource.name())
                 .is_some_and(|version| !wire_version().is(version))
     }
 
@@ -271,7 +269,7 @@ impl Track {
         before: Option<&Snapshot>,
         resource: &Resource,
         is_owed: bool,
-        held: Option<String>,
+        held: Option<Bytes>,
         context: &Context<'_>,
     ) {
         let lingering = self.lingering.remove(resource.name());
@@ -314,10 +312,10 @@ impl Track {
         before: Option<&Snapshot>,
         name: Arc<str>,
         is_owed: bool,
-        held: &mut BTreeMap<String, String>,
+        held: &Claims,
         context: &Context<'_>,
     ) {
-        if held.contains_key(&*name) {
+        if held.version(&name).is_some() {
             // Said below, with all that the client holds in vain.
             return;
         }
@@ -386,18 +384,13 @@ impl Track {
     }
 
     /// What the client brought along and nobody serves any more.
-    fn absent_but_held(
-        &mut self,
-        work: &mut Work,
-        held: BTreeMap<String, String>,
-        context: &Context<'_>,
-    ) {
+    fn absent_but_held(&mut self, work: &mut Work, held: Claims, context: &Context<'_>) {
         if context.stage.snapshot.is_partial() {
             // Who has it may not have been heard yet.
             self.held = Held::Each(held);
             return;
         }
-        for (name, version) in held {
+        for (name, version) in held.left() {
             let name = Arc::<str>::from(name);
             if !self.subscription.covers(&name) {
                 continue;
@@ -411,7 +404,7 @@ impl Track {
                 Absence::RemovedWhenAsked => continue,
                 Absence::EmptyWhenAsked if self.subscription.names().contains(&name) => {
                     // It may know already that there is nothing.
-                    if !Version::EMPTY.is(&version) {
+                    if !Version::EMPTY.is(version) {
                         work.unknown.push(name);
                     }
                     continue;

@@ -86,7 +86,9 @@ pub(crate) trait Protocol: Send + Sync + 'static {
 
     const VARIANT: Variant;
 
-    fn parse(request: Self::Request) -> (Header, Self::Interest);
+    /// # Errors
+    /// When it says something that cannot be read.
+    fn parse(request: Self::Request) -> Result<(Header, Self::Interest), RequestError>;
 
     /// Whether the request belongs to an earlier response and says nothing about now.
     fn is_outdated(track: &Track, nonce: &str) -> bool;

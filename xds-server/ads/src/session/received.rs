@@ -40,6 +40,8 @@ pub(crate) struct Current {
 pub(crate) enum RequestError {
     #[error("a request on an aggregated stream needs a type_url")]
     NoType,
+    #[error("a name or version in initial_resource_versions is no UTF-8 text")]
+    NoText,
     #[error("this service is about {served}, not '{requested}'")]
     OtherType { served: String, requested: String },
     #[error("more than {max} names of {resource_type} are subscribed on one stream")]
@@ -52,7 +54,7 @@ pub(crate) enum RequestError {
 impl From<RequestError> for tonic::Status {
     fn from(error: RequestError) -> Self {
         match &error {
-            RequestError::NoType | RequestError::OtherType { .. } => {
+            RequestError::NoType | RequestError::NoText | RequestError::OtherType { .. } => {
                 Self::invalid_argument(error.to_string())
             }
             RequestError::TooManyNames { .. } => Self::resource_exhausted(error.to_string()),

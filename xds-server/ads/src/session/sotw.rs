@@ -10,6 +10,7 @@ use super::{
     client::Client,
     gate::Role,
     protocol::{Draft, Header, Order, Protocol, Variant},
+    received::RequestError,
     track::{Held, Track},
     work::{Context, Removals, Work},
 };
@@ -36,7 +37,7 @@ impl Protocol for StateOfTheWorld {
 
     const VARIANT: Variant = Variant::StateOfTheWorld;
 
-    fn parse(request: DiscoveryRequest) -> (Header, Interest) {
+    fn parse(request: DiscoveryRequest) -> Result<(Header, Interest), RequestError> {
         let header = Header {
             node: request.node,
             type_url: request.type_url,
@@ -47,7 +48,7 @@ impl Protocol for StateOfTheWorld {
             version: request.version_info,
             names: request.resource_names,
         };
-        (header, interest)
+        Ok((header, interest))
     }
 
     /// The client repeats its names with the nonce of the newer response, so nothing is lost. A first request may carry any nonce:

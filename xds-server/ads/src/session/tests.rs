@@ -25,7 +25,7 @@ use bowline_proto::{
 };
 use bowline_snapshot::Resource;
 
-use super::*;
+use super::{delta::DeltaRequest, *};
 use crate::testing::{resource, snapshot_of, type_named};
 
 mod delta;
@@ -90,7 +90,7 @@ impl Speaks for StateOfTheWorld {
 }
 
 impl Speaks for Delta {
-    fn request(step: &Step<'_>) -> DeltaDiscoveryRequest {
+    fn request(step: &Step<'_>) -> DeltaRequest {
         let mut request = DeltaDiscoveryRequest {
             type_url: step.type_url.clone(),
             response_nonce: step.nonce.clone(),
@@ -111,7 +111,7 @@ impl Speaks for Delta {
                 _ => panic!("{word} has no sign"),
             }
         }
-        request
+        request.into()
     }
 }
 
@@ -201,7 +201,7 @@ impl<P: Speaks> Conversation<P> {
             error_detail,
             words: words.split_whitespace().collect(),
         });
-        let (header, interest) = P::parse(request);
+        let (header, interest) = P::parse(request).unwrap();
         let received = self.session.receive(header, interest, self.now);
         self.received.push(received);
     }

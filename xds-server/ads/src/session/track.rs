@@ -1,14 +1,11 @@
 //! What one stream knows about one type: subscribed, sent, outstanding.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use bowline_snapshot::{Resource, ResourceType, Snapshot, Version};
 
 use super::{
+    claims::Claims,
     heartbeat::Heartbeat,
     lingering::Lingering,
     outstanding::Outstanding,
@@ -76,8 +73,8 @@ pub(crate) enum Held {
     Nothing,
     /// State of the world: the version of everything.
     AllAt(String),
-    /// Delta: versions by name.
-    Each(BTreeMap<String, String>),
+    /// Delta: the version of each.
+    Each(Claims),
 }
 
 impl Track {
@@ -91,7 +88,7 @@ impl Track {
             is_reconnected: match &held {
                 Held::Nothing => false,
                 Held::AllAt(version) => !version.is_empty(),
-                Held::Each(versions) => !versions.is_empty(),
+                Held::Each(claims) => !claims.is_empty(),
             },
             held,
             must_answer: false,
@@ -193,7 +190,7 @@ impl Track {
             wildcard,
         } = change;
         if let Some(rare) = &mut self.rare {
-            for name in &added {
+            for name in added.iter() {
                 // Whoever asks again has lost what it had.
                 rare.rejections.release(name);
             }
@@ -205,7 +202,7 @@ impl Track {
             for name in &dropped {
                 owed.remove(name);
             }
-            owed.extend(added);
+            owed.extend(added.iter().cloned());
         }
         match wildcard {
             WildcardChange::Added => {
@@ -220,8 +217,8 @@ impl Track {
     /// Answers a name at the next opportunity, even if it is current.
     pub(crate) fn owe(&mut self, name: &Arc<str>) {
         // Before the first answer all names are owed, unless the client holds them already: this one is to be sent regardless.
-        if let Held::Each(versions) = &mut self.held {
-            versions.remove(&**name);
+        if let Held::Each(claims) = &mut self.held {
+            claims.take(name);
         }
         if let Owed::Names(owed) = &mut self.owed {
             owed.insert(name.clone());

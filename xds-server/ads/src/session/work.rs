@@ -71,63 +71,54 @@ const MANY: usize = 16;
 const ENTRY_BYTES: usize = 64;
 
 impl Context<'_> {
-    /// Resources, each with its version on the wire: with the parent that the client was sent, not with one that is still to come. A
-    /// client that reconnects then tells which of them its resource followed.
-    pub(crate) fn versioned(
+    /// The versions of resources on the wire: with the parent that the client was sent, not with one that is still to come. A client that
+    /// reconnects then tells which of them its resource followed.
+    pub(crate) fn wire_versions<'r>(
         &self,
         resource_type: ResourceType,
-        resources: &[Resource],
-    ) -> Vec<(Resource, Version)> {
-        let one_by_one = |resource: &Resource| {
-            let version = self.wire_version(resource_type, resource);
-            (resource.clone(), version)
-        };
+        resources: impl ExactSizeIterator<Item = &'r Resource> + Clone,
+    ) -> Vec<Version> {
+        let one_by_one = |resource: &Resource| self.wire_version(resource_type, resource);
         let parent = match resource_type.spec().parent {
             Some(Parent::SameName(_)) => resource_type.parent(),
-            Some(Parent::Namespace(_)) => return self.versioned_within(resource_type, resources),
+            Some(Parent::Namespace(_)) => {
+                return self.wire_versions_within(resource_type, resources);
+            }
             None => None,
         };
         let Some(parent) = parent.filter(|_| resources.len() >= MANY) else {
-            return resources.iter().map(one_by_one).collect();
+            return resources.map(one_by_one).collect();
         };
-        let names = resources.iter().map(|resource| &**resource.name());
+        let names = resources.clone().map(|resource| &**resource.name());
         let parents = self.parents.members_named(parent, names);
-        let pairs = resources.iter().zip(parents);
-        pairs
+        resources
+            .zip(parents)
             .map(|(resource, parent)| match parent {
-                Some(parent) => {
-                    let version = resource.version().combined_with(parent.version());
-                    (resource.clone(), version)
-                }
+                Some(parent) => resource.version().combined_with(parent.version()),
                 None => one_by_one(resource),
             })
             .collect()
     }
 
     /// The same for resources of namespaces. In order of names those of one follow each other, so it is looked for once.
-    fn versioned_within(
+    fn wire_versions_within<'r>(
         &self,
         resource_type: ResourceType,
-        resources: &[Resource],
-    ) -> Vec<(Resource, Version)> {
+        resources: impl Iterator<Item = &'r Resource>,
+    ) -> Vec<Version> {
         let mut last: Option<(&str, Option<Version>)> = None;
-        let versioned = |resource: &'_ Resource, parent: Option<Version>| {
-            let own = resource.version();
-            let version = parent.map_or(own, |parent| own.combined_with(parent));
-            (resource.clone(), version)
-        };
         resources
-            .iter()
             .map(|resource| {
+                let own = resource.version();
                 let Some((parent, name)) = resource_type.parent_of(resource.name()) else {
-                    return versioned(resource, None);
+                    return own;
                 };
-                let version = match last {
+                let of_parent = match last {
                     Some((known, version)) if known == name => version,
                     Some(_) | None => self.parents.get(parent, name).map(Resource::version),
                 };
-                last = Some((name, version));
-                versioned(resource, version)
+                last = Some((name, of_parent));
+                of_parent.map_or(own, |of_parent| own.combined_with(of_parent))
             })
             .collect()
     }

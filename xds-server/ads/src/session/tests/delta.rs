@@ -171,7 +171,7 @@ fn a_request_with_locators_only_does_not_mean_everything() {
         resource_locators_subscribe: vec![Default::default()],
         ..DeltaDiscoveryRequest::default()
     };
-    let (header, interest) = Delta::parse(request);
+    let (header, interest) = Delta::parse(request.into()).unwrap();
     conversation
         .session
         .receive(header, interest, conversation.now)

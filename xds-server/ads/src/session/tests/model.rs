@@ -159,7 +159,7 @@ impl Dialect for StateOfTheWorld {
 }
 
 impl Dialect for Delta {
-    fn open(resource_type: ResourceType, holding: &Holding) -> DeltaDiscoveryRequest {
+    fn open(resource_type: ResourceType, holding: &Holding) -> DeltaRequest {
         let versions = holding.resources.iter();
         DeltaDiscoveryRequest {
             type_url: resource_type.url().to_owned(),
@@ -169,6 +169,7 @@ impl Dialect for Delta {
                 .collect(),
             ..DeltaDiscoveryRequest::default()
         }
+        .into()
     }
 
     fn reply(
@@ -176,7 +177,7 @@ impl Dialect for Delta {
         holding: &Holding,
         (added, dropped): (&[String], &[String]),
         error: Option<Status>,
-    ) -> DeltaDiscoveryRequest {
+    ) -> DeltaRequest {
         DeltaDiscoveryRequest {
             type_url: resource_type.url().to_owned(),
             response_nonce: holding.nonce.clone(),
@@ -185,6 +186,7 @@ impl Dialect for Delta {
             resource_names_unsubscribe: dropped.to_vec(),
             ..DeltaDiscoveryRequest::default()
         }
+        .into()
     }
 
     fn replaces(_: ResourceType) -> bool {
@@ -297,7 +299,7 @@ impl<P: Dialect> Model<P> {
 
     fn server_reads(&mut self) {
         if let Some(request) = self.to_server.pop_front() {
-            let (header, interest) = P::parse(request);
+            let (header, interest) = P::parse(request).unwrap();
             self.session.receive(header, interest, self.now).unwrap();
         }
     }

@@ -157,7 +157,7 @@ fn an_unknown_virtual_host_is_a_resource_without_content() {
     // A client that reconnects knows already.
     let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
     conversation.step("serve VHDS r/a 1");
-    let (header, interest) = Delta::parse(DeltaDiscoveryRequest {
+    let (header, interest) = Delta::parse(DeltaRequest::from(DeltaDiscoveryRequest {
         type_url: ResourceType::VIRTUAL_HOST.url().to_owned(),
         resource_names_subscribe: vec!["r/x".to_owned(), "r/z".to_owned()],
         initial_resource_versions: BTreeMap::from([
@@ -165,7 +165,8 @@ fn an_unknown_virtual_host_is_a_resource_without_content() {
             ("r/z".to_owned(), "old".to_owned()),
         ]),
         ..DeltaDiscoveryRequest::default()
-    });
+    }))
+    .unwrap();
     let now = conversation.now;
     conversation.session.receive(header, interest, now).unwrap();
     assert_eq!(conversation.answers(), "VHDS ?r/z");

@@ -94,7 +94,8 @@ fn the_version_of_a_set_without_the_offender_is_another_one() {
         type_url: ResourceType::CLUSTER.url().to_owned(),
         version_info: version,
         ..DiscoveryRequest::default()
-    });
+    })
+    .unwrap();
     let now = reconnected.now;
     reconnected.session.receive(header, interest, now).unwrap();
     assert_eq!(reconnected.answers(), "CDS a=bad b=1");

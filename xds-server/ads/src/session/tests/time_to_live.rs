@@ -38,11 +38,12 @@ fn a_heartbeat_has_the_version_that_was_sent_and_its_acknowledgement_says_nothin
         conversation.step("serve EDS a 1!10, CDS a 1");
         conversation.step("CDS");
         conversation.step("CDS ack");
-        let (header, interest) = Delta::parse(DeltaDiscoveryRequest {
+        let (header, interest) = Delta::parse(DeltaRequest::from(DeltaDiscoveryRequest {
             type_url: ResourceType::ENDPOINT.url().to_owned(),
             resource_names_subscribe: vec!["a".to_owned()],
             ..DeltaDiscoveryRequest::default()
-        });
+        }))
+        .unwrap();
         let now = conversation.now;
         conversation.session.receive(header, interest, now).unwrap();
         let sent = conversation.session.next(now).unwrap();

@@ -125,7 +125,7 @@ fn only_the_beginning_of_a_long_reason_is_looked_at() {
         nonce: conversation.seen["EDS"][0].1.to_string(),
         rejection: Some(" ".repeat(1_000_000) + "b"),
     };
-    let (_, interest) = Delta::parse(DeltaDiscoveryRequest::default());
+    let (_, interest) = Delta::parse(DeltaRequest::default()).unwrap();
     let received = conversation
         .session
         .receive(header, interest, conversation.now);
@@ -158,7 +158,7 @@ fn stale_nonces_are_told_apart() {
 #[test]
 fn what_breaks_the_protocol_is_refused() {
     let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
-    let (header, interest) = Delta::parse(DeltaDiscoveryRequest::default());
+    let (header, interest) = Delta::parse(DeltaRequest::default()).unwrap();
     let now = conversation.now;
     assert_eq!(
         conversation.session.receive(header, interest, now),
