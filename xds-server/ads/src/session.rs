@@ -27,7 +27,7 @@ mod work;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     marker::PhantomData,
     sync::Arc,
     time::Instant,
@@ -51,7 +51,7 @@ use self::{
     protocol::{Draft, Order},
     received::EmptyRequests,
     stage::Stage,
-    track::Track,
+    track::{Held, Track},
     tracks::Tracks,
     verdict::judge,
     work::{Context, Overdue},
@@ -64,8 +64,8 @@ pub(crate) struct Session<P> {
     names: Arc<NameTable>,
     client: Client,
     tracks: Tracks,
-    /// By type that is not asked for yet: names that have to be sent whatever the client says that it holds.
-    disbelieved: BTreeMap<ResourceType, Vec<Arc<str>>>,
+    /// By type that is not asked for yet: what resources belong to that have to be sent whatever the client says that it holds.
+    disbelieved: BTreeMap<ResourceType, BTreeSet<Arc<str>>>,
     gate: Gate,
     last_nonce: u64,
     /// Answers to requests for types that nobody serves.
@@ -204,11 +204,13 @@ impl<P: Protocol> Session<P> {
         let empty_means_all = resource_type.spec().empty_is_wildcard
             && self.client.empty_requests == EmptyRequests::MeanAll;
         let subscription = Subscription::new(resource_type, empty_means_all);
-        let mut track = Track::new(resource_type, subscription, P::held(interest));
-        for name in self.disbelieved.remove(&resource_type).unwrap_or_default() {
-            track.owe(&name);
+        let mut held = P::held(interest);
+        if let Some(parents) = self.disbelieved.remove(&resource_type)
+            && let Held::Each(claims) = &mut held
+        {
+            self.disbelieve(resource_type, claims, &parents);
         }
-        track
+        Track::new(resource_type, subscription, held)
     }
 
     fn deny(&mut self, header: Header, interest: P::Interest) {
@@ -364,7 +366,7 @@ impl<P: Protocol> Session<P> {
         if P::can_split(resource_type) {
             track.defer(&mut work, self.settings.response_bytes_max);
         }
-        let Some(draft) = P::draft(track, context, &work) else {
+        let Some(draft) = P::draft(track, context, &mut work) else {
             if was_unfinished {
                 // The rest of the last response is gone meanwhile: what was sent is all.
                 track.outstanding = None;
@@ -389,7 +391,7 @@ impl<P: Protocol> Session<P> {
             blocks: work.introduces || Role::of(resource_type) == Role::Referrer,
             settled_before,
             before: work.before.take(),
-            content: Content::of(&work, owed, track.is_unfinished),
+            content: Content::of(&draft, &work, owed, track.is_unfinished),
         };
         track.outstanding = Some(Box::new(match track.outstanding.take() {
             Some(first_part) if was_unfinished => first_part.continued_by(sent),
@@ -401,11 +403,12 @@ impl<P: Protocol> Session<P> {
         let replacements = track
             .rare_if_any()
             .map_or_else(Vec::new, |rare| rare.rejections.take_replacements());
-        self.owe_children(resource_type, &work.upserts, context.stage);
-        self.owe_children(resource_type, &replacements, context.stage);
+        let sent = draft.upserts(&work).chain(&replacements);
+        self.owe_children(resource_type, sent, context.stage);
         let Draft {
             version,
             resources,
+            taken: _,
             removed,
             extra,
         } = draft;

@@ -241,7 +241,8 @@ impl ResourceType {
 
 impl PartialEq for ResourceType {
     fn eq(&self, other: &Self) -> bool {
-        self.0.type_url == other.0.type_url
+        // Nearly always it is one of our constants, and this is asked a hundred times for each message.
+        std::ptr::eq(self.0, other.0) || self.0.type_url == other.0.type_url
     }
 }
 
@@ -256,6 +257,9 @@ impl PartialOrd for ResourceType {
 /// By the order of an update, then by type URL.
 impl Ord for ResourceType {
     fn cmp(&self, other: &Self) -> Ordering {
+        if std::ptr::eq(self.0, other.0) {
+            return Ordering::Equal;
+        }
         (self.0.order, self.0.type_url).cmp(&(other.0.order, other.0.type_url))
     }
 }

@@ -79,6 +79,15 @@ impl Claims {
         entry.take(&mut self.left)
     }
 
+    /// Drops the claims about other names than these.
+    pub(crate) fn retain(&mut self, mut is_kept: impl FnMut(&str) -> bool) {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.is_taken) {
+            if !std::str::from_utf8(&entry.claim.name).is_ok_and(&mut is_kept) {
+                entry.take(&mut self.left);
+            }
+        }
+    }
+
     /// Takes claims about names that are asked for in order.
     pub(crate) fn in_order(&mut self) -> InOrder<'_> {
         InOrder {
@@ -185,6 +194,11 @@ mod tests {
                 prop_assert_eq!(one_by_one.is_empty(), map.is_empty());
             }
             prop_assert_eq!(&left(&one_by_one), &map);
+
+            let mut retained = claims(&list);
+            retained.retain(|name| !asked.iter().any(|asked| asked.to_string() == name));
+            prop_assert_eq!(&left(&retained), &map);
+            prop_assert_eq!(retained.is_empty(), map.is_empty());
 
             let mut side_by_side = claims(&list);
             let mut in_order: Vec<String> = asked.iter().map(u8::to_string).collect();

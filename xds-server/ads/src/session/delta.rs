@@ -167,15 +167,17 @@ impl Protocol for Delta {
         true
     }
 
-    fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft> {
+    fn draft(track: &Track, context: &Context<'_>, work: &mut Work) -> Option<Draft> {
         if work.is_empty() {
             return None;
         }
         let resource_type = track.resource_type;
         let versions = context.wire_versions(resource_type, work.upserts.iter());
+        let upserts = std::mem::take(&mut work.upserts);
         Some(Draft {
             version: context.stage.snapshot.type_version(resource_type),
-            resources: work.upserts.iter().cloned().zip(versions).collect(),
+            taken: upserts.len(),
+            resources: upserts.into_iter().zip(versions).collect(),
             removed: work.removed.clone(),
             extra: (!work.unknown.is_empty()).then(|| {
                 Box::new(Extra {

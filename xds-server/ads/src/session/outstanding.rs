@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bowline_snapshot::{Resource, Snapshot, Version};
 
 use super::{
+    protocol::Draft,
     stage::Stage,
     track::{Owed, Track},
     work::Work,
@@ -48,12 +49,12 @@ pub(crate) enum Content {
 
 impl Content {
     /// Of a response that says this and answers what was owed. The rest of one that is a part only will be sent, too.
-    pub(crate) fn of(work: &Work, owed: Owed, is_part: bool) -> Self {
-        if is_part || work.upserts.len() + work.removed.len() > LISTED_MAX {
+    pub(crate) fn of(draft: &Draft, work: &Work, owed: Owed, is_part: bool) -> Self {
+        if is_part || draft.upserts(work).count() + work.removed.len() > LISTED_MAX {
             return Self::Derived(owed);
         }
         Self::Listed {
-            upserts: work.upserts.clone(),
+            upserts: draft.upserts(work).cloned().collect(),
             removed: work.removed.clone(),
         }
     }

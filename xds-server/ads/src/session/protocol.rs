@@ -74,8 +74,23 @@ impl Header {
 pub(crate) struct Draft {
     pub(crate) version: Version,
     pub(crate) resources: Vec<(Resource, Version)>,
+    /// How many of them, from the first, were taken out of the work's upserts.
+    pub(crate) taken: usize,
     pub(crate) removed: Vec<Arc<str>>,
     pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl Draft {
+    /// The resources that are new or changed, given what was left of the work.
+    pub(crate) fn upserts<'a>(
+        &'a self,
+        work: &'a Work,
+    ) -> impl Iterator<Item = &'a Resource> + Clone {
+        let taken = self.resources.iter().take(self.taken);
+        work.upserts
+            .iter()
+            .chain(taken.map(|(resource, _)| resource))
+    }
 }
 
 /// A variant: state of the world or delta. Stateless; all state is in the [`Track`].
@@ -110,8 +125,9 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// Whether the client is told how long it may keep resources.
     fn has_ttl(client: Client) -> bool;
 
-    /// What to say, if anything.
-    fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft>;
+    /// What to say, if anything. It takes upserts out of the work that it says as they are: they are shared by all streams, and to count
+    /// one more reference to each would cost as much as all else.
+    fn draft(track: &Track, context: &Context<'_>, work: &mut Work) -> Option<Draft>;
 
     /// The answer to a request for a type that nobody serves, if there is one.
     fn deny(interest: Self::Interest, nonce: &str) -> Option<Vec<Arc<str>>>;

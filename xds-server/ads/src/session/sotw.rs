@@ -95,15 +95,16 @@ impl Protocol for StateOfTheWorld {
         client.has_wrapped_ttl
     }
 
-    fn draft(track: &Track, context: &Context<'_>, work: &Work) -> Option<Draft> {
+    fn draft(track: &Track, context: &Context<'_>, work: &mut Work) -> Option<Draft> {
         let is_full = track.resource_type.spec().full_state;
         if work.is_empty() || track.subscription.is_empty() {
             return None;
         }
-        let resources = if is_full {
-            everything(track, &context.stage.snapshot)
+        let (resources, taken) = if is_full {
+            (everything(track, &context.stage.snapshot), 0)
         } else {
-            work.upserts.clone()
+            let taken = work.upserts.len();
+            (std::mem::take(&mut work.upserts), taken)
         };
         let wraps = Self::has_ttl(context.client)
             && resources.iter().any(|resource| resource.ttl().is_some());
@@ -115,6 +116,7 @@ impl Protocol for StateOfTheWorld {
         Some(Draft {
             version: version(track, &context.stage.snapshot),
             resources: resources.into_iter().map(versioned).collect(),
+            taken,
             removed: Vec::new(),
             extra: is_extra.then(|| {
                 Box::new(Extra {
