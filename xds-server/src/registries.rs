@@ -8,7 +8,7 @@ use bowline_inventory::Inventory;
 use bowline_kubernetes::{Kubernetes, Pace as RetryPace, Statuses, Timing, Writing};
 use bowline_manifests::Manifests;
 use bowline_mesh::{
-    Change, Object, RegistryEvent, RegistryId, RegistryPart, RegistrySettings, Served,
+    Change, LastGood, Object, RegistryEvent, RegistryId, RegistryPart, RegistrySettings, Served,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -62,7 +62,7 @@ async fn load_consul(settings: RegistrySettings, config: ConsulSettings) -> Regi
     let adapter = Consul {
         settings,
         consul: config,
-        last_good: Vec::new(),
+        last_good: LastGood::default(),
         parts: watch::Sender::default(),
     };
     let running = adapter.run(sender, CancellationToken::new());
@@ -114,7 +114,7 @@ pub type ServedNow = watch::Receiver<Option<Served>>;
 /// Never: an adapter that breaks is reported as failing and started again.
 pub async fn run(
     mut configured: watch::Receiver<Vec<RegistryConfig>>,
-    mut last_good: BTreeMap<RegistryId, Vec<Object>>,
+    mut last_good: BTreeMap<RegistryId, LastGood>,
     events: mpsc::Sender<RegistryEvent>,
     served: ServedNow,
     reports: Reports,
@@ -228,7 +228,7 @@ struct Adapter {
 impl Adapter {
     fn start(
         registry: RegistryConfig,
-        last_good: Vec<Object>,
+        last_good: LastGood,
         events: mpsc::Sender<RegistryEvent>,
         served: ServedNow,
         reports: &Reports,
@@ -293,7 +293,7 @@ impl Adapter {
 /// Runs an adapter, again and again if it breaks.
 async fn keep_running(
     registry: RegistryConfig,
-    mut last_good: Vec<Object>,
+    mut last_good: LastGood,
     events: mpsc::Sender<RegistryEvent>,
     served: ServedNow,
     parts: watch::Sender<Vec<RegistryPart>>,
@@ -331,7 +331,7 @@ async fn keep_running(
 
 async fn run_once(
     registry: RegistryConfig,
-    last_good: Vec<Object>,
+    last_good: LastGood,
     events: mpsc::Sender<RegistryEvent>,
     served: ServedNow,
     parts: watch::Sender<Vec<RegistryPart>>,
@@ -340,17 +340,17 @@ async fn run_once(
     let RegistryConfig { settings, source } = registry;
     match source {
         RegistrySource::Inventory(path) => {
-            inventory(settings, path, last_good)
+            inventory(settings, path, last_good.objects)
                 .run(events, cancelled)
                 .await;
         }
         RegistrySource::Manifests(paths) => {
-            manifests(settings, paths, last_good)
+            manifests(settings, paths, last_good.objects)
                 .run(events, cancelled)
                 .await;
         }
         RegistrySource::Kubernetes(config) => {
-            kubernetes(settings, config, last_good, parts, Some(served))
+            kubernetes(settings, config, last_good.objects, parts, Some(served))
                 .run(events, cancelled)
                 .await;
         }

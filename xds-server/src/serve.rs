@@ -17,7 +17,7 @@ use std::{
 use anyhow::Context;
 use bowline_ads::{ClientStatusService, DiscoveryService, Fleet, LoadReportingService, Loads};
 use bowline_cert_authority::CertificateAuthority;
-use bowline_mesh::{MeshStore, RegistryId, RegistrySettings};
+use bowline_mesh::{LastGood, MeshStore, RegistryId, RegistrySettings};
 use bowline_state::{Embedded, Memory, Store, WriteBehind};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -111,7 +111,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for (registry, objects, saved_at) in restored {
         info!(%registry, objects = objects.len(), "the last good state is loaded and served until the registry answers");
         mesh.restore(&registry, objects.clone(), saved_at);
-        last_good.insert(registry, objects);
+        last_good.insert(registry, LastGood { objects, saved_at });
     }
 
     let births = Births::default();

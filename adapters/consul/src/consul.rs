@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_mesh::{Object, RegistryEvent, RegistryPart, RegistrySettings};
+use bowline_mesh::{LastGood, RegistryEvent, RegistryPart, RegistrySettings};
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -40,7 +40,7 @@ pub struct Consul {
     /// Where it is, and what of it is read.
     pub consul: ConsulSettings,
     /// What the mesh last had from it before the start. What cannot be read now stays as it is there.
-    pub last_good: Vec<Object>,
+    pub last_good: LastGood,
     /// Where it is reported how it is doing.
     pub parts: watch::Sender<Vec<RegistryPart>>,
 }
@@ -286,7 +286,8 @@ impl Watching {
                 standing,
                 ..
             } = watched;
-            rates.part(scope, watcher, standing, token_error, now)
+            let remembered = self.told.remembered(scope, now);
+            rates.part(scope, watcher, standing, remembered, token_error, now)
         });
         let parts: Vec<RegistryPart> = parts.collect();
         self.parts.send_if_modified(|known| {
@@ -302,7 +303,8 @@ impl Watching {
 }
 
 fn views<'a>(watched: &'a [Watched], started: Instant, told: &Told) -> Vec<ScopeView<'a>> {
-    let is_late = started.elapsed() > START_PATIENCE;
+    let now = Instant::now();
+    let is_late = now.saturating_duration_since(started) > START_PATIENCE;
     watched
         .iter()
         .map(|watched| {
@@ -311,7 +313,8 @@ fn views<'a>(watched: &'a [Watched], started: Instant, told: &Told) -> Vec<Scope
                 scope: &watched.scope,
                 watcher: &watched.watcher,
                 standing: &watched.standing,
-                is_given_up: is_failing && (is_late || told.remembers(&watched.scope)),
+                is_given_up: is_failing
+                    && (is_late || told.remembered(&watched.scope, now).is_some()),
             }
         })
         .collect()

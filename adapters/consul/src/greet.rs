@@ -1,12 +1,17 @@
 //! The first question: which datacenter the agents are in.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bowline_mesh::{PartState, RegistryEvent, RegistryPart};
+use bowline_mesh::{RegistryEvent, RegistryPart};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     http::{Agent, Ask, TokenFile},
+    part,
+    scope::Scope,
     settings::ConsulSettings,
     told::Told,
     watch::{Backoff, Random},
@@ -43,11 +48,7 @@ pub(crate) async fn greet(
                 Err(failure) => error = failure,
             }
         }
-        let state = match &error {
-            Failure::Denied(_) => PartState::Denied,
-            _ => PartState::Down,
-        };
-        parts.send_replace(vec![unknown(consul, state, error.message())]);
+        parts.send_replace(unreached(consul, told, &error));
         if let Some(event) = told.failing(error.message().to_owned())
             && events.send(event).await.is_err()
         {
@@ -91,22 +92,15 @@ async fn datacenter(agent: &Agent, token: &TokenFile) -> Result<Arc<str>, Failur
     }
 }
 
-fn unknown(consul: &ConsulSettings, state: PartState, error: &str) -> RegistryPart {
-    let names: Vec<&str> = consul.datacenters.iter().map(|name| &**name).collect();
-    RegistryPart {
-        name: match names.is_empty() {
-            true => "own datacenter".into(),
-            false => names.join(", ").into(),
-        },
-        state,
-        stale_for: None,
-        services: 0,
-        instances: 0,
-        changes_per_second_milli: 0,
-        throttled: 0,
-        denied: 0,
-        drift: 0,
-        mode: "".into(),
-        last_error: Some(error.into()),
+/// Which parts there are is not known before the datacenter is; what is served is of those that were known before the start.
+fn unreached(consul: &ConsulSettings, told: &Told, failure: &Failure) -> Vec<RegistryPart> {
+    let now = Instant::now();
+    let mut own = told.remembered_datacenters();
+    if own.is_empty() || !consul.datacenters.is_empty() {
+        own = ["own datacenter".into()].into();
     }
+    let scopes = own.iter().flat_map(|own| Scope::all(consul, own));
+    scopes
+        .map(|scope| part::unreached(&scope, failure, told.remembered(&scope, now)))
+        .collect()
 }

@@ -15,6 +15,7 @@ mod http;
 mod mapping;
 mod part;
 mod problem;
+mod remembered;
 mod scope;
 mod settings;
 mod told;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use bowline_mesh::{PartState, RegistryPart};
 
 use crate::{
+    remembered::Memory,
     scope::Scope,
-    watcher::{Mode, Standing, Watcher},
+    watcher::{Failure, Mode, Standing, Watcher},
 };
 
 /// Over what time changes are counted.
@@ -35,6 +36,7 @@ impl Rates {
         scope: &Scope,
         watcher: &Watcher,
         standing: &Standing,
+        remembered: Option<Memory>,
         token_error: Option<&str>,
         now: Instant,
     ) -> RegistryPart {
@@ -49,26 +51,32 @@ impl Rates {
             self.since = now;
             self.changes = counts.changes;
         }
+        // Once it has said everything, that counts.
+        let remembered = remembered.filter(|_| !watcher.was_complete());
+        let is_known = watcher.was_complete() || remembered.is_some();
         let (state, error) = match standing {
             Standing::Starting => (PartState::Starting, None),
             Standing::Live => (PartState::Live, None),
             Standing::Throttled => (PartState::Throttled, None),
             Standing::Denied(error) => (PartState::Denied, Some(error)),
-            Standing::Failing(error) if watcher.was_complete() => (PartState::Stale, Some(error)),
+            Standing::Failing(error) if is_known => (PartState::Stale, Some(error)),
             Standing::Failing(error) => (PartState::Down, Some(error)),
         };
-        let stale_for = watcher
+        let failing_for = watcher
             .failing_since()
             .filter(|_| watcher.was_complete())
+            .map(|since| now.saturating_duration_since(since));
+        let unconfirmed_for = remembered.map(|memory| memory.age).or(failing_for);
+        let stale_for = unconfirmed_for
             .filter(|_| matches!(state, PartState::Stale | PartState::Denied))
-            .map(|since| Duration::from_secs(now.saturating_duration_since(since).as_secs()));
+            .map(whole_seconds);
         let last_error = error.or(watcher.last_error()).cloned();
         RegistryPart {
             name: scope.to_string().into(),
             state,
             stale_for,
-            services: watcher.service_names().count(),
-            instances: counts.instances,
+            services: remembered.map_or(watcher.service_names().count(), |it| it.services),
+            instances: remembered.map_or(counts.instances, |it| it.instances),
             changes_per_second_milli: self.milli,
             throttled: counts.throttled,
             denied: counts.denied,
@@ -80,4 +88,34 @@ impl Rates {
             last_error: last_error.or(token_error.map(Into::into)),
         }
     }
+}
+
+/// What is reported of a scope while no agent says anything.
+pub(crate) fn unreached(
+    scope: &Scope,
+    failure: &Failure,
+    remembered: Option<Memory>,
+) -> RegistryPart {
+    RegistryPart {
+        name: scope.to_string().into(),
+        state: match (failure, remembered) {
+            (Failure::Denied(_), _) => PartState::Denied,
+            (_, Some(_)) => PartState::Stale,
+            (_, None) => PartState::Down,
+        },
+        stale_for: remembered.map(|memory| whole_seconds(memory.age)),
+        services: remembered.map_or(0, |memory| memory.services),
+        instances: remembered.map_or(0, |memory| memory.instances),
+        changes_per_second_milli: 0,
+        throttled: 0,
+        denied: 0,
+        drift: 0,
+        mode: "".into(),
+        last_error: Some(failure.message().into()),
+    }
+}
+
+/// What is reported changes once a second at most.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
 }

@@ -5,13 +5,17 @@ mod known;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
-use bowline_mesh::{Change, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec};
+use bowline_mesh::{
+    Change, LastGood, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec,
+};
 
 use crate::{
-    mapping::{InstanceName, label},
+    mapping::label,
     problem,
+    remembered::{Memory, Remembered},
     scope::Scope,
     watcher::{Known, News, Standing, Watcher},
 };
@@ -42,6 +46,7 @@ pub(crate) struct Told {
     settings: Arc<RegistrySettings>,
     /// The number by which services are called that say none.
     service_port: Option<u16>,
+    remembered: Remembered,
     families: BTreeMap<Family, BTreeMap<ObjectKey, Object>>,
     /// Problems by scope and service.
     problems: BTreeMap<(usize, Arc<str>), Vec<Problem>>,
@@ -66,10 +71,11 @@ impl Told {
     pub(crate) fn new(
         settings: Arc<RegistrySettings>,
         service_port: Option<u16>,
-        last_good: Vec<Object>,
+        last_good: LastGood,
     ) -> Self {
+        let remembered = Remembered::new(&last_good, Instant::now());
         let mut families: BTreeMap<Family, BTreeMap<ObjectKey, Object>> = BTreeMap::new();
-        for object in last_good {
+        for object in last_good.objects {
             if let Some(family) = family_of(&object) {
                 let objects = families.entry(family).or_default();
                 objects.insert(object.key().clone(), object);
@@ -78,6 +84,7 @@ impl Told {
         Self {
             settings,
             service_port,
+            remembered,
             families,
             problems: BTreeMap::new(),
             said: Said::Nothing,
@@ -88,16 +95,14 @@ impl Told {
         }
     }
 
-    /// Whether anything is known of a scope from before the start.
-    pub(crate) fn remembers(&self, scope: &Scope) -> bool {
-        let partition = scope.key_partition();
-        let name = scope.to_string();
-        self.families
-            .iter()
-            .filter(|(family, _)| family.partition == partition)
-            .flat_map(|(_, objects)| objects.keys())
-            .filter_map(|key| InstanceName::parse(&key.name))
-            .any(|instance| instance.scope == name)
+    /// What is known of a scope from before the start.
+    pub(crate) fn remembered(&self, scope: &Scope, now: Instant) -> Option<Memory> {
+        self.remembered.of(scope, now)
+    }
+
+    /// The datacenters of which something is known from before the start.
+    pub(crate) fn remembered_datacenters(&self) -> BTreeSet<Arc<str>> {
+        self.remembered.datacenters()
     }
 
     /// Says that nothing can be said. `None` where that was said already.

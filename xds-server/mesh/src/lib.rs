@@ -47,7 +47,7 @@ pub use object::{Kind, Object, ObjectKey, Source, Spec};
 pub use policy::{Policy, TrafficSettings};
 pub use problem::{Code, Problem, Severity};
 pub use proxy::{Balancer, Capture, HostLookup, IpFamilies, Proxy, Role, RouteDelivery};
-pub use registry::{Held, PartState, RegistryPart, RegistryState, RegistryStatus};
+pub use registry::{Held, LastGood, PartState, RegistryPart, RegistryState, RegistryStatus};
 pub use route::{
     Backend, Destination, GatewayName, HeaderChanges, HttpAction, HttpMatch, HttpRoute, HttpRule,
     NamedMatch, PathChange, PathMatch, Redirect, RedirectScheme, Rewrite, RouteParent, StreamRoute,

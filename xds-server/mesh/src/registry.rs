@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectKey, RegistryId, RegistrySettings, Spec, guard::HeldBack};
+use crate::{Object, ObjectKey, RegistryId, RegistrySettings, Spec, guard::HeldBack};
 
 /// One registry's objects and how it is doing.
 #[derive(Debug)]
@@ -117,6 +117,15 @@ impl RegistryState {
     pub fn is_known(&self) -> bool {
         self.last_good().is_some()
     }
+}
+
+/// What the mesh had of a registry before the start.
+#[derive(Debug, Clone, Default)]
+pub struct LastGood {
+    /// Its objects.
+    pub objects: Vec<Object>,
+    /// When the registry last confirmed them, since the epoch.
+    pub saved_at: Duration,
 }
 
 /// A registry's state for listings and metrics.

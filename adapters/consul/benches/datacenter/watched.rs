@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bowline_consul::{Consul, ConsulSettings};
 use bowline_harness::consul::{Health, RealConsul};
 use bowline_mesh::{
-    self as mesh, Change, Object, RegistryEvent, RegistryPart, RegistrySettings, Spec,
+    self as mesh, Change, LastGood, Object, RegistryEvent, RegistryPart, RegistrySettings, Spec,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -46,7 +46,7 @@ impl Watched {
         let consul = Consul {
             settings,
             consul,
-            last_good: Vec::new(),
+            last_good: LastGood::default(),
             parts: parts_sender,
         };
         let mut task = JoinSet::new();

@@ -1,11 +1,11 @@
 //! Agents as sources of the registry contract.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use bowline_conformance::{App, Subject};
 use bowline_consul::{Consul, ConsulSettings};
 use bowline_harness::consul::{ConsulAgent, Fault, Instance};
-use bowline_mesh::{Object, RegistryEvent, RegistrySettings};
+use bowline_mesh::{LastGood, Object, RegistryEvent, RegistrySettings};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +98,10 @@ impl<const IS_HTTPS: bool, const CONNECTIONS_MAX: usize> Subject
         let consul = Consul {
             settings,
             consul: self.settings.clone(),
-            last_good,
+            last_good: LastGood {
+                objects: last_good,
+                saved_at: Duration::ZERO,
+            },
             parts: watch::Sender::default(),
         };
         consul.run(events, shutdown)

@@ -4,7 +4,7 @@ use bowline_consul::ConsulSettings;
 use bowline_harness::consul::{ConsulAgent, Fault, Grant, Instance, Leader};
 use bowline_mesh::{Object, PartState};
 
-use crate::running::{Running, at, registry};
+use crate::running::{Running, SAVED_BEFORE, at, registry};
 
 fn instance(name: &str, last: u8) -> Instance {
     Instance::new(
@@ -278,6 +278,34 @@ async fn after_a_restart_without_consul_everything_of_before_is_there() {
     agent.deregister(&instance("stock", 2));
     running.until_addresses(&["cart 10.0.0.1"]).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_without_consul_it_is_reported_what_is_kept_and_how_old_it_is() {
+    let (mut agent, running) = started(|settings| settings).await;
+    let saved = running.objects();
+    running.stop().await;
+    agent.stop().await;
+    for datacenter in [None, Some("dc1".into())] {
+        let settings = ConsulSettings {
+            datacenter,
+            ..at(&agent)
+        };
+        let mut running = Running::restarted(settings, saved.clone());
+        running.until_state(PartState::Stale).await;
+        let parts = running.parts.borrow().clone();
+        let [part] = parts.as_slice() else {
+            panic!("one datacenter is known: {parts:?}");
+        };
+        assert_eq!(
+            (&*part.name, part.services, part.instances),
+            ("dc1", 2, 2),
+            "{part:?}"
+        );
+        assert!(part.stale_for >= Some(SAVED_BEFORE), "{part:?}");
+        assert!(part.last_error.is_some(), "{part:?}");
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

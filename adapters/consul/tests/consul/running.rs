@@ -9,9 +9,9 @@ use std::{
 use bowline_consul::{Consul, ConsulSettings};
 use bowline_harness::consul::ConsulAgent;
 use bowline_mesh::{
-    Address, Change, Endpoint, Hostname, Mesh, MeshSettings, MeshStore, MutualTls, Object,
-    ObjectKey, OutboundMode, PartState, Problem, RegistryEvent, RegistryPart, RegistrySettings,
-    RegistryState, TrafficSettings,
+    Address, Change, Endpoint, Hostname, LastGood, Mesh, MeshSettings, MeshStore, MutualTls,
+    Object, ObjectKey, OutboundMode, PartState, Problem, RegistryEvent, RegistryPart,
+    RegistrySettings, RegistryState, TrafficSettings,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long something may take that should happen soon, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How old is what is there from before a restart.
+pub(crate) const SAVED_BEFORE: Duration = Duration::from_secs(3600);
 
 /// The adapter, and a mesh with its events.
 pub(crate) struct Running {
@@ -67,9 +69,10 @@ impl Running {
             mutual_tls: MutualTls::Absent,
             traffic: TrafficSettings::default(),
         };
+        let saved_at = now() - SAVED_BEFORE;
         let mut store = MeshStore::new(Arc::new(mesh), [settings.clone()], []);
         if !last_good.is_empty() {
-            store.restore(&settings.id, last_good.clone(), now());
+            store.restore(&settings.id, last_good.clone(), saved_at);
         }
         let (parts_sender, parts) = watch::channel(Vec::new());
         let (sender, receiver) = mpsc::channel(64);
@@ -78,7 +81,10 @@ impl Running {
         let consul = Consul {
             settings,
             consul,
-            last_good,
+            last_good: LastGood {
+                objects: last_good,
+                saved_at,
+            },
             parts: parts_sender,
         };
         task.spawn(consul.run(sender, shutdown.clone()));
