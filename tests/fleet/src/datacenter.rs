@@ -10,7 +10,6 @@ use std::{
 use anyhow::{Context, Result};
 use bowline_harness::consul::{Health, Instance, RealConsul};
 use bowline_proto::envoy::config::{core::v3::HealthStatus, endpoint::v3::ClusterLoadAssignment};
-use futures_util::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 
 use crate::{
@@ -40,8 +39,6 @@ pub struct Options {
 
 const INSTANCES: usize = 5;
 const PORT: u16 = 8080;
-/// Registrations at once.
-const AT_ONCE: usize = 24;
 /// Between two changes everything is idle.
 const REST: Duration = Duration::from_millis(100);
 
@@ -117,11 +114,7 @@ fn instance(service: usize, number: usize) -> Instance {
 async fn fill(server: &RealConsul, services: usize) -> Result<()> {
     let instances = (0..services)
         .flat_map(|service| (0..INSTANCES).map(move |number| instance(service, number)));
-    stream::iter(instances)
-        .map(async |instance| server.register(&instance).await)
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await
+    server.register_all(instances).await
 }
 
 /// Until Consul has written a change, until the first proxy has it, and until the last one has.

@@ -20,6 +20,7 @@ mod real;
 mod reply;
 mod rows;
 mod tls;
+mod transaction;
 mod world;
 
 pub use self::{

@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 /// Changes of health in a second.
 const FLIPS_PER_SECOND: u32 = 150;
-/// Registrations at once.
+/// Of them, on their way at once.
 const AT_ONCE: usize = 24;
 
 const HOT: &str = "hot";
@@ -61,11 +61,7 @@ pub(crate) async fn register(server: &RealConsul, size: Size) -> Result<()> {
         (0..size.instances).map(move |number| instance(&format!("service-{service}"), number))
     });
     let hot = (0..size.hot).map(|number| instance(HOT, number));
-    stream::iter(services.chain(hot))
-        .map(async |instance| server.register(&instance).await)
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await
+    server.register_all(services.chain(hot)).await
 }
 
 /// Changes the health of one instance after the other, for ever.
