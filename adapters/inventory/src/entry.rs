@@ -7,6 +7,7 @@ use bowline_mesh::{
     Code, Hostname, Kind, Namespace, Network, Object, ObjectKey, RegistrySettings, Severity,
     Source, Spec,
 };
+use serde::Deserialize;
 
 /// What an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,48 @@ pub(crate) struct Entry {
     /// What it contributes; `None` if it is wrong.
     pub(crate) objects: Option<Vec<Object>>,
     pub(crate) findings: Vec<Finding>,
+}
+
+impl Entry {
+    /// Reads an item: its fields first, then what they mean, which is told the item's line and where to put what it finds.
+    pub(crate) fn read<'n, T: Deserialize<'n>>(
+        node: &'n Node,
+        subject: Option<Subject>,
+        meaning: impl FnOnce(T, u32, &mut Findings) -> Option<Vec<Object>>,
+    ) -> Self {
+        let line = node.line();
+        match node.decode() {
+            Err(error) => Self {
+                subject,
+                line,
+                objects: None,
+                findings: vec![error.into()],
+            },
+            Ok(entry) => Self::of_fields(
+                subject,
+                line,
+                |field| node.line_of(field),
+                |findings| meaning(entry, line, findings),
+            ),
+        }
+    }
+
+    /// The same where the fields have been read; `line_of` says where each is.
+    pub(crate) fn of_fields(
+        subject: Option<Subject>,
+        line: u32,
+        line_of: impl Fn(&str) -> u32,
+        meaning: impl FnOnce(&mut Findings) -> Option<Vec<Object>>,
+    ) -> Self {
+        let mut findings = Findings::default();
+        let objects = meaning(&mut findings);
+        Self {
+            subject,
+            line,
+            objects: objects.filter(|_| !findings.refused()),
+            findings: findings.placed(line_of),
+        }
+    }
 }
 
 /// Something wrong with an entry.

@@ -17,26 +17,9 @@ use crate::{
 
 /// Reads an item of `networks`.
 pub(crate) fn network(node: &Node, context: &Context<'_>) -> Entry {
-    let subject = subject(node, context);
-    let line = node.line();
-    match node.decode::<NetworkEntry>() {
-        Err(error) => Entry {
-            subject,
-            line,
-            objects: None,
-            findings: vec![error.into()],
-        },
-        Ok(entry) => {
-            let mut findings = Findings::default();
-            let object = object(entry, context, line, &mut findings);
-            Entry {
-                subject,
-                line,
-                objects: Some(vec![object]).filter(|_| !findings.refused()),
-                findings: findings.placed(|field| node.line_of(field)),
-            }
-        }
-    }
+    Entry::read(node, subject(node, context), |entry, line, findings| {
+        Some(vec![object(entry, context, line, findings)])
+    })
 }
 
 /// What an entry is about, even where the rest of it is wrong.

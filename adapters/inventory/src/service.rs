@@ -21,26 +21,9 @@ mod port;
 
 /// Reads an item of `services`.
 pub(crate) fn service(node: &Node, context: &Context<'_>) -> Entry {
-    let subject = subject(node, context);
-    let line = node.line();
-    match node.decode::<ServiceEntry>() {
-        Err(error) => Entry {
-            subject,
-            line,
-            objects: None,
-            findings: vec![error.into()],
-        },
-        Ok(entry) => {
-            let mut findings = Findings::default();
-            let objects = objects(entry, context, line, &mut findings);
-            Entry {
-                subject,
-                line,
-                objects: objects.filter(|_| !findings.refused()),
-                findings: findings.placed(|field| node.line_of(field)),
-            }
-        }
-    }
+    Entry::read(node, subject(node, context), |entry, line, findings| {
+        objects(entry, context, line, findings)
+    })
 }
 
 /// The hostname that a text in a workload's `services` means: a hostname if it has a dot, else a name here or, written

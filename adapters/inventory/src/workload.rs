@@ -36,16 +36,10 @@ pub(crate) fn workload(node: &Node, context: &Context<'_>) -> Entry {
         None => Some(context.namespace.clone()),
     };
     let name = text("name").flatten();
-    let line = node.line();
-    match node.decode() {
-        Err(error) => Entry {
-            subject: subject(name, namespace, context),
-            line,
-            objects: None,
-            findings: vec![error.into()],
-        },
-        Ok(entry) => workload_entry(entry, context, line, |field| node.line_of(field)),
-    }
+    let subject = subject(name, namespace, context);
+    Entry::read(node, subject, |entry, line, findings| {
+        Some(objects(entry, context, line, findings))
+    })
 }
 
 /// Reads a workload whose fields have been read; `line_of` says where each is.
@@ -55,17 +49,11 @@ pub(crate) fn workload_entry(
     line: u32,
     line_of: impl Fn(&str) -> u32,
 ) -> Entry {
-    let namespace = entry.namespace.clone();
-    let namespace = namespace.unwrap_or_else(|| context.namespace.clone());
+    let namespace = entry.namespace.as_ref().unwrap_or(&context.namespace);
     let subject = subject(Some(&entry.name), Some(namespace.clone()), context);
-    let mut findings = Findings::default();
-    let objects = objects(entry, &namespace, context, line, &mut findings);
-    Entry {
-        subject,
-        line,
-        objects: Some(objects).filter(|_| !findings.refused()),
-        findings: findings.placed(line_of),
-    }
+    Entry::of_fields(subject, line, line_of, |findings| {
+        Some(objects(entry, context, line, findings))
+    })
 }
 
 /// What an entry is about, even where the rest of it is wrong.
@@ -84,14 +72,13 @@ pub(crate) fn subject(
 
 fn objects(
     entry: WorkloadEntry,
-    namespace: &Namespace,
     context: &Context<'_>,
     line: u32,
     findings: &mut Findings,
 ) -> Vec<Object> {
     let WorkloadEntry {
         name,
-        namespace: _,
+        namespace,
         address,
         addresses,
         services,
@@ -104,6 +91,7 @@ fn objects(
         service_account,
         identity,
     } = entry;
+    let namespace = &namespace.unwrap_or_else(|| context.namespace.clone());
     let settings = context.settings;
     let name_hint = "use letters, digits, '-', '_' and '.'";
     findings.take("name", name_hint, valid_name(&name));
