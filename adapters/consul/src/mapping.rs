@@ -16,7 +16,7 @@ use std::{
 };
 
 use bowline_mesh::{
-    Code, Endpoint, EndpointGroup, Health, Hostname, Labels, Namespace, Object, ObjectKey, Problem,
+    Code, Endpoint, EndpointGroup, Health, Hostname, Namespace, Object, ObjectKey, Problem,
     RegistrySettings, Severity, Source, Spec,
 };
 
@@ -230,7 +230,7 @@ fn instance(
         network: conventions
             .network()?
             .unwrap_or_else(|| settings.network.clone()),
-        labels: conventions.into_labels(),
+        labels: conventions.labels(),
         weight,
         health,
         identity,
@@ -406,13 +406,6 @@ pub(crate) fn shortened(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-/// Labels are what subsets select by.
-fn label_of(key: &str, value: &str, labels: &mut Labels) {
-    if !labels.contains_key(key) {
-        labels.insert(key.into(), value.into());
-    }
 }
 
 /// One instance whose port is a version, for tests of those who do not look into it.

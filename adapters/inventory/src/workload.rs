@@ -1,15 +1,12 @@
 //! What a workload's entry means.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use bowline_document::Node;
 use bowline_identity::SpiffeId;
 use bowline_mesh::{
-    Address, Endpoint, EndpointGroup, Hostname, Kind, Locality, Namespace, Object, Spec, Workload,
+    Address, Endpoint, EndpointGroup, Hostname, Kind, Labels, Locality, Named, Namespace, Object,
+    Spec, Workload,
 };
 
 use crate::{
@@ -129,7 +126,7 @@ fn objects(
         .collect();
     let identity = workload_identity(service_account, identity, namespace, context, findings);
 
-    let port_numbers: BTreeMap<Arc<str>, u16> = ports
+    let port_numbers: Named<u16> = ports
         .iter()
         .map(|port| (port.name.clone(), port.number))
         .collect();
@@ -138,7 +135,7 @@ fn objects(
         ports: port_numbers.clone(),
         locality: locality.clone(),
         network: network.clone(),
-        labels: BTreeMap::clone(&labels),
+        labels: Labels::clone(&labels),
         weight,
         health: health.unwrap_or_default(),
         identity: identity.clone(),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Access, ClusterState, Facts, Pace, Statuses, Watched,
     access::Clients,
+    alike::Shared,
     api::{self, ApiError},
     report::Reporter,
     status::{Duty, Election, Health, Writer},
@@ -198,9 +199,12 @@ async fn load(cluster: &Kubernetes, state: &mut ClusterState) -> Result<(), Stri
     let client = client.map_err(|error| error.to_string())?;
     for watched in Watched::all(cluster.facts) {
         let mut listed = Listed::default();
+        let mut shared = Shared::default();
         for version in watched.versions() {
             let path = watched.path(version);
-            let take = |object: &str| listed.take(watched, object, &cluster.settings);
+            let take = |object: &str| {
+                listed.take(watched, object, &cluster.settings, &mut shared);
+            };
             match api::list(&client, &path, take).await {
                 Ok(_) => break,
                 Err(ApiError::Missing) if !watched.is_built_in() => {}

@@ -7,7 +7,7 @@ use bowline_manifests::{ApiObject, ManifestKind, ManifestName};
 use bowline_mesh::{Code, Labels, Locality, Namespace, Problem, RegistrySettings, Severity};
 use serde::{Deserialize, Deserializer};
 
-use crate::{Watched, status::Seen};
+use crate::{Watched, alike::Shared, status::Seen};
 
 /// An object that is there.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,11 +50,11 @@ pub struct Pod {
     /// Where it runs; `None` while it is not scheduled.
     pub node: Option<Arc<str>>,
     /// Its own addresses: none before it has any, after it has ended, and where it uses those of its node.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Box<[IpAddr]>,
 }
 
 impl Item {
-    /// Reads an object.
+    /// Reads an object. What it has alike with others of its kind that were read before, it shares with them.
     ///
     /// # Errors
     /// When it cannot be taken and has no last good version to keep. The Problem is the only trace of it.
@@ -62,6 +62,7 @@ impl Item {
         watched: Watched,
         json: &str,
         settings: &RegistrySettings,
+        shared: &mut Shared,
     ) -> Result<Self, Box<Problem>> {
         match watched {
             Watched::Manifest(kind) => {
@@ -75,12 +76,13 @@ impl Item {
                     spec,
                     status,
                 } = decode(watched, json, settings)?;
-                let name = pod_name(&metadata, settings)?;
+                let mut name = pod_name(&metadata, settings)?;
+                name.namespace = shared.namespace(name.namespace);
                 let pod = Pod {
                     addresses: status.addresses(&spec),
-                    labels: metadata.labels,
-                    service_account: spec.service_account_name,
-                    node: spec.node_name,
+                    labels: shared.labels(metadata.labels),
+                    service_account: spec.service_account_name.map(|name| shared.text(name)),
+                    node: spec.node_name.map(|name| shared.text(name)),
                 };
                 Ok(Self::Pod(name, pod))
             }
@@ -208,11 +210,11 @@ struct PodIp {
 }
 
 impl PodStatus {
-    fn addresses(&self, spec: &PodSpec) -> Vec<IpAddr> {
+    fn addresses(&self, spec: &PodSpec) -> Box<[IpAddr]> {
         // The addresses of a pod that has ended may be another's by now, although it still names them.
         let has_ended = self.phase == "Succeeded" || self.phase == "Failed";
         if has_ended || spec.host_network {
-            return Vec::new();
+            return Box::default();
         }
         let all = self.pod_ips.iter().map(|address| address.ip.as_str());
         let mut texts: Vec<&str> = all.collect();
@@ -229,7 +231,7 @@ impl PodStatus {
 /// Where a node stands, as the cloud's controller labels it.
 fn locality(labels: &Labels) -> Option<Locality> {
     let label = |names: &[&str]| {
-        let mut values = names.iter().filter_map(|name| labels.get(*name));
+        let mut values = names.iter().filter_map(|name| labels.get(name));
         values.next().map(|value| &**value).unwrap_or_default()
     };
     let region = label(&[

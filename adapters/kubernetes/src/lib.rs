@@ -9,6 +9,7 @@
 //! is in `status`. [`preflight`](preflight()) looks at a cluster before it is watched.
 
 mod access;
+mod alike;
 mod api;
 mod cluster;
 mod item;
@@ -21,6 +22,7 @@ mod watched;
 mod watcher;
 
 pub use access::{Access, AccessError};
+pub use alike::Shared;
 pub use api::ApiError;
 pub use cluster::Kubernetes;
 pub use item::{Item, ItemName, Pod, PodName};

@@ -16,12 +16,13 @@ use std::{
     sync::Arc,
 };
 
+use bowline_identity::SpiffeId;
 use bowline_manifests::{
-    Affects, ApiObject, EndpointSlice, Manifest, ManifestKind, ManifestName, PodFacts,
+    Affects, ApiObject, EndpointSlice, Manifest, ManifestKind, ManifestName, NodeFacts, PodFacts,
 };
-use bowline_mesh::{Locality, Namespace, Object, ObjectKey, Problem, RegistrySettings};
+use bowline_mesh::{Locality, Namespace, Object, ObjectKey, Problem, RegistrySettings, Workload};
 
-use crate::{Item, ItemName, Watched, item::Pod, item::PodName, status::Seen};
+use crate::{Item, ItemName, Watched, alike::Alike, item::Pod, item::PodName, status::Seen};
 
 use self::telling::Telling;
 
@@ -77,8 +78,10 @@ pub struct ClusterState {
     manifests: BTreeMap<ManifestName, Known>,
     pods: BTreeMap<PodName, KnownPod>,
     nodes: BTreeMap<Arc<str>, Option<Locality>>,
+    /// Who pods are.
+    identities: Alike<SpiffeId>,
     /// The slices that point to a pod, which may come later than they do.
-    slices_of_pod: HashMap<PodName, Vec<ManifestName>>,
+    slices_of_pod: HashMap<PodName, Box<[ManifestName]>>,
     slices_of_service: HashMap<ManifestName, BTreeSet<ManifestName>>,
     /// Objects from before the start that nothing has yet replaced.
     restored: BTreeMap<ObjectKey, Object>,
@@ -135,7 +138,8 @@ impl Known {
 #[derive(Debug)]
 struct KnownPod {
     pod: Pod,
-    workload: Option<Object>,
+    /// What it has become. There may be many thousands: what else its object has can be told from the pod's name.
+    workload: Option<Arc<Workload>>,
 }
 
 impl ClusterState {
@@ -157,6 +161,7 @@ impl ClusterState {
             manifests: BTreeMap::new(),
             pods: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            identities: Alike::default(),
             slices_of_pod: HashMap::new(),
             slices_of_service: HashMap::new(),
             restored: last_good
@@ -347,7 +352,8 @@ impl ClusterState {
         if self.nodes.get(&name) == Some(&locality) {
             return false;
         }
-        self.references.note_node(&name, locality.clone());
+        let facts = NodeFacts::new(&self.settings.id, &name, locality.clone());
+        self.references.note_node(&name, Some(facts));
         self.dirty_on_node(&name);
         self.nodes.insert(name, locality);
         true
@@ -359,7 +365,8 @@ impl ClusterState {
             ItemName::Pod(name) => {
                 if let Some(known) = self.pods.remove(name) {
                     self.dirty_pods.remove(name);
-                    self.telling.differs(known.workload.as_slice(), &[]);
+                    let before = known.workload.map(|before| self.pod_object(name, before));
+                    self.telling.differs(before.as_slice(), &[]);
                     self.references.note_pod(&name.namespace, &name.name, None);
                     self.dirty_slices_of(name);
                 }
@@ -418,7 +425,9 @@ impl ClusterState {
         for pod in pods_of(name, slice) {
             let slices = self.slices_of_pod.entry(pod).or_default();
             if !slices.contains(name) {
-                slices.push(name.clone());
+                // Nearly always the only one, so there is no room for more.
+                let before = std::mem::take(slices).into_iter();
+                *slices = before.chain([name.clone()]).collect();
             }
         }
     }
@@ -434,7 +443,8 @@ impl ClusterState {
         }
         for pod in pods_of(name, slice) {
             if let Some(slices) = self.slices_of_pod.get_mut(&pod) {
-                slices.retain(|slice| slice != name);
+                let before = std::mem::take(slices).into_iter();
+                *slices = before.filter(|slice| slice != name).collect();
                 if slices.is_empty() {
                     self.slices_of_pod.remove(&pod);
                 }

@@ -13,6 +13,7 @@ use tokio::{
 use crate::{
     Item, ItemName, News, Trouble, Watched,
     access::{Clients, Newest},
+    alike::Shared,
     api::{self, ApiError, From, WatchEvent, WatchLines},
 };
 
@@ -51,6 +52,7 @@ pub(crate) struct Watcher {
     clients: Clients,
     news: mpsc::Sender<(Watched, News)>,
     pace: Pace,
+    shared: Shared,
     /// The version of the API in which the kind was found.
     version: Option<&'static str>,
     /// Up to where everything is known.
@@ -93,6 +95,7 @@ impl Watcher {
             clients,
             news,
             pace,
+            shared: Shared::default(),
             version: None,
             position: None,
             streams: None,
@@ -322,7 +325,10 @@ impl Watcher {
                 return Err(Stop::Failed(ApiError::Unreachable(message)));
             };
             match api::event(&line)? {
-                WatchEvent::Put(object) => listed.take(self.watched, object.get(), &self.settings),
+                WatchEvent::Put(object) => {
+                    let shared = &mut self.shared;
+                    listed.take(self.watched, object.get(), &self.settings, shared);
+                }
                 WatchEvent::Gone(object) => {
                     if let Ok(name) = ItemName::read(self.watched, object.get(), &self.settings) {
                         listed.items.retain(|item| item.name() != name);
@@ -347,7 +353,7 @@ impl Watcher {
     async fn list(&mut self, client: &Client, path: &str) -> Result<(), Stop> {
         let mut listed = Listed::default();
         let taken = api::list(client, path, |object| {
-            listed.take(self.watched, object, &self.settings);
+            listed.take(self.watched, object, &self.settings, &mut self.shared);
         })
         .await;
         let version = taken.map_err(|error| self.missing_or(error))?;
@@ -386,7 +392,8 @@ impl Watcher {
             let news = match api::event(&line)? {
                 WatchEvent::Put(object) => {
                     self.position = Some(api::version(object)?.to_owned());
-                    match Item::read(self.watched, object.get(), &self.settings) {
+                    let shared = &mut self.shared;
+                    match Item::read(self.watched, object.get(), &self.settings, shared) {
                         Ok(item) => Some(News::Put(item)),
                         Err(problem) => Some(News::Wrong(*problem)),
                     }
@@ -436,8 +443,14 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    pub(crate) fn take(&mut self, watched: Watched, json: &str, settings: &RegistrySettings) {
-        match Item::read(watched, json, settings) {
+    pub(crate) fn take(
+        &mut self,
+        watched: Watched,
+        json: &str,
+        settings: &RegistrySettings,
+        shared: &mut Shared,
+    ) {
+        match Item::read(watched, json, settings, shared) {
             Ok(item) => self.items.push(item),
             Err(problem) => self.wrong.push(*problem),
         }

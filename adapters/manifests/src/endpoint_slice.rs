@@ -3,15 +3,15 @@
 //! Hints say for which zones and nodes an endpoint is meant; callers choose by their own locality instead, and over all slices of a service.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
 use bowline_mesh::{
-    Address, Code, Endpoint as MeshEndpoint, EndpointGroup, Health, Locality, Object, Spec,
+    Address, Code, Endpoint as MeshEndpoint, EndpointGroup, Health, Locality, Named, Object, Spec,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::{
     Metadata, PodFacts,
@@ -43,10 +43,10 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 pub struct EndpointSlice {
     pub(crate) metadata: Metadata,
     address_type: AddressType,
+    #[serde(default, deserialize_with = "endpoints")]
+    endpoints: Box<[Endpoint]>,
     #[serde(default, deserialize_with = "null_is_default")]
-    endpoints: Vec<Endpoint>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    ports: Vec<EndpointPort>,
+    ports: Box<[EndpointPort]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -62,11 +62,11 @@ enum AddressType {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Endpoint {
-    addresses: Vec<String>,
+    addresses: Box<[Box<str>]>,
     #[serde(default, deserialize_with = "null_is_default")]
     conditions: Conditions,
     node_name: Option<Arc<str>>,
-    zone: Option<String>,
+    zone: Option<Arc<str>>,
     target_ref: Option<TargetRef>,
 }
 
@@ -80,9 +80,16 @@ struct Conditions {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct TargetRef {
-    kind: Option<String>,
+    kind: Option<TargetKind>,
     name: Option<Arc<str>>,
-    namespace: Option<String>,
+    namespace: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum TargetKind {
+    Pod,
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -115,11 +122,11 @@ impl EndpointSlice {
     }
 
     /// Names and numbers of its TCP ports.
-    pub fn tcp_ports(&self) -> impl Iterator<Item = (&str, u16)> {
+    pub fn tcp_ports(&self) -> impl Iterator<Item = (Arc<str>, u16)> {
         self.ports.iter().filter_map(|port| {
             let is_tcp = port.protocol.unwrap_or_default() == Transport::Tcp;
             let number = port.port.filter(|number| is_tcp && *number != 0)?;
-            Some((port.name.as_deref().unwrap_or_default(), number))
+            Some((port.name.clone().unwrap_or_default(), number))
         })
     }
 }
@@ -127,9 +134,36 @@ impl EndpointSlice {
 impl Endpoint {
     fn pod(&self) -> Option<(Option<&str>, &Arc<str>)> {
         let target = self.target_ref.as_ref()?;
-        (target.kind.as_deref() == Some("Pod"))
-            .then_some((target.namespace.as_deref(), target.name.as_ref()?))
+        let name = target.name.as_ref()?;
+        match target.kind? {
+            TargetKind::Pod => Some((target.namespace.as_deref(), name)),
+            TargetKind::Other => None,
+        }
     }
+}
+
+/// What stands in a slice again and again is kept once for all of its endpoints: there are many thousands of them.
+fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[Endpoint]>, D::Error> {
+    let mut endpoints: Vec<Endpoint> = null_is_default(deserializer)?;
+    let mut texts: BTreeSet<Arc<str>> = BTreeSet::new();
+    for endpoint in &mut endpoints {
+        let Endpoint {
+            addresses: _,
+            conditions: _,
+            node_name,
+            zone,
+            target_ref,
+        } = endpoint;
+        let namespace = target_ref.as_mut().map(|target| &mut target.namespace);
+        let repeated = [Some(node_name), Some(zone), namespace];
+        for text in repeated.into_iter().flatten().flatten() {
+            match texts.get(text) {
+                Some(known) => *text = known.clone(),
+                None => drop(texts.insert(text.clone())),
+            }
+        }
+    }
+    Ok(endpoints.into_boxed_slice())
 }
 
 impl Conditions {
@@ -192,7 +226,7 @@ pub(crate) fn objects(
 }
 
 /// Ports by name. Those that are not TCP have been reported for the service.
-fn ports(ports: &[EndpointPort], report: &mut Report<'_>) -> BTreeMap<Arc<str>, u16> {
+fn ports(ports: &[EndpointPort], report: &mut Report<'_>) -> Named<u16> {
     let mut by_name = BTreeMap::new();
     let field = Field::root("ports");
     for (index, port) in ports.iter().enumerate() {
@@ -226,7 +260,7 @@ fn ports(ports: &[EndpointPort], report: &mut Report<'_>) -> BTreeMap<Arc<str>, 
             ),
         }
     }
-    by_name
+    by_name.into()
 }
 
 /// The first address: Kubernetes gives no meaning to further ones.
@@ -290,15 +324,19 @@ fn pod<'a>(endpoint: &Endpoint, scope: &Scope<'a>) -> Option<&'a PodFacts> {
 fn locality(endpoint: &Endpoint, scope: &Scope<'_>) -> Locality {
     let settings = &scope.context.settings;
     let default = &settings.locality;
+    let references = scope.context.references;
     let node = endpoint.node_name.as_deref();
-    let of_node = node.and_then(|node| scope.context.references.node(node));
-    let place = match (of_node, endpoint.zone.as_deref()) {
-        (Some(locality), _) => locality.clone(),
-        (None, Some(zone)) if *zone != *default.zone => Locality::new(&default.region, zone, ""),
-        (None, _) => default.clone(),
+    let is_placed = node.is_some_and(|node| references.is_placed(node));
+    let place = match &endpoint.zone {
+        Some(zone) if !is_placed && *zone != default.zone => Locality {
+            zone: zone.clone(),
+            subzone: Arc::default(),
+            ..default.clone()
+        },
+        Some(_) | None => default.clone(),
     };
     match node {
-        Some(node) => place.on_node(&settings.id, node),
+        Some(node) => references.on_node(&settings.id, node, &place),
         None => place,
     }
 }

@@ -54,7 +54,7 @@ pub use namespace::Namespace;
 pub use network::network_of;
 pub use read::{State, read};
 pub use reference_grant::ReferenceGrant;
-pub use references::{Affects, CLUSTER_NETWORK_NAMESPACE, PodFacts, References};
+pub use references::{Affects, CLUSTER_NETWORK_NAMESPACE, NodeFacts, PodFacts, References};
 pub use service::Service;
 pub use status::{
     Condition, GATEWAY_CONTROLLER, GatewayAddress, GatewayStatus, Known, ListenerStatus, Outcome,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bowline_identity::SpiffeId;
-use bowline_mesh::{GatewayName, Labels, Locality, Namespace};
+use bowline_mesh::{GatewayName, Labels, Locality, Namespace, RegistryId};
 
 use crate::{
     GATEWAY_CONTROLLER, GatewayAddress, Manifest, ManifestKind, ManifestName,
@@ -38,8 +38,8 @@ pub struct References {
     services: BTreeMap<Namespace, BTreeMap<Arc<str>, PortNames>>,
     /// Pods by namespace and name. Only registries that see pods fill it.
     pods: BTreeMap<Namespace, BTreeMap<Arc<str>, PodFacts>>,
-    /// Where nodes stand, by name. Only registries that see nodes fill it.
-    nodes: BTreeMap<Arc<str>, Locality>,
+    /// Nodes by name. Only registries that see nodes fill it.
+    nodes: BTreeMap<Arc<str>, NodeFacts>,
 }
 
 type PortNames = Arc<[(Arc<str>, u16)]>;
@@ -102,6 +102,23 @@ pub struct PodFacts {
     pub identity: Option<SpiffeId>,
 }
 
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Where it stands, if it says so.
+    place: Option<Locality>,
+    /// Itself, as the mesh knows it: one text for all that runs there.
+    node: Arc<str>,
+}
+
+impl NodeFacts {
+    /// A node of a registry.
+    pub fn new(registry: &RegistryId, name: &str, place: Option<Locality>) -> Self {
+        let Locality { node, .. } = Locality::default().on_node(registry, name);
+        Self { place, node }
+    }
+}
+
 /// The namespace whose label says the network of a whole cluster.
 pub const CLUSTER_NETWORK_NAMESPACE: &str = "istio-system";
 
@@ -120,7 +137,9 @@ impl References {
     pub fn insert(&mut self, name: &ManifestName, manifest: &Manifest) -> Affects {
         let is_new_namespace = match &name.namespace {
             Some(namespace) if !self.namespaces.contains_key(namespace) => {
-                self.namespace_labels(namespace);
+                let labels = Labels::new();
+                let labels = with_own_name(&labels, namespace.as_str());
+                self.namespaces.insert(namespace.clone(), labels);
                 true
             }
             Some(_) | None => false,
@@ -128,8 +147,7 @@ impl References {
         let affects = match manifest {
             Manifest::Namespace(object) => match name.name.parse() {
                 Ok(namespace) => {
-                    let mut labels = object.metadata.labels.clone();
-                    labels.insert(NAMESPACE_NAME_LABEL.into(), name.name.clone());
+                    let labels = with_own_name(&object.metadata.labels, &name.name);
                     routing(replaced(&mut self.namespaces, namespace, labels))
                 }
                 Err(_) => Affects::Nobody,
@@ -288,10 +306,10 @@ impl References {
         }
     }
 
-    /// Notes where a node stands; `None` forgets it.
-    pub fn note_node(&mut self, name: &Arc<str>, locality: Option<Locality>) {
-        match locality {
-            Some(locality) => self.nodes.insert(name.clone(), locality),
+    /// Notes what is known of a node; `None` forgets it.
+    pub fn note_node(&mut self, name: &Arc<str>, facts: Option<NodeFacts>) {
+        match facts {
+            Some(facts) => self.nodes.insert(name.clone(), facts),
             None => self.nodes.remove(name),
         };
     }
@@ -301,9 +319,21 @@ impl References {
         self.pods.get(namespace)?.get(name)
     }
 
-    /// Where a node stands, if it says so.
-    pub fn node(&self, name: &str) -> Option<&Locality> {
-        self.nodes.get(name)
+    /// Whether a node says where it stands.
+    pub(crate) fn is_placed(&self, node: &str) -> bool {
+        let facts = self.nodes.get(node);
+        facts.is_some_and(|facts| facts.place.is_some())
+    }
+
+    /// The place on a node: where it stands or, if it does not say so, another.
+    pub fn on_node(&self, registry: &RegistryId, name: &str, otherwise: &Locality) -> Locality {
+        let Some(NodeFacts { place, node }) = self.nodes.get(name) else {
+            return otherwise.on_node(registry, name);
+        };
+        Locality {
+            node: node.clone(),
+            ..place.as_ref().unwrap_or(otherwise).clone()
+        }
     }
 
     /// The label with the network of what runs in a namespace: its own, or the whole cluster's.
@@ -313,13 +343,6 @@ impl References {
             .into_iter()
             .filter_map(label)
             .find(|label| !label.is_empty())
-    }
-
-    /// Every namespace has its own name as a label, also one whose object has not been seen.
-    fn namespace_labels(&mut self, namespace: &Namespace) -> &mut Labels {
-        let labels = self.namespaces.entry(namespace.clone()).or_default();
-        labels.insert(NAMESPACE_NAME_LABEL.into(), namespace.as_str().into());
-        labels
     }
 
     /// The known namespaces that a selector means.
@@ -425,6 +448,14 @@ impl References {
                 key.namespace == *reference.to_namespace && grant.allows(reference)
             })
     }
+}
+
+/// Every namespace has its own name as a label, also one whose object has not been seen.
+fn with_own_name(labels: &Labels, namespace: &str) -> Labels {
+    let labels = labels.iter();
+    let labels = labels.map(|(key, value)| (key.clone(), value.clone()));
+    let own: (Arc<str>, Arc<str>) = (NAMESPACE_NAME_LABEL.into(), namespace.into());
+    labels.chain([own]).collect()
 }
 
 fn routing(is_different: bool) -> Affects {

@@ -6,15 +6,11 @@
 mod east_west;
 mod port;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use bowline_mesh::{
-    Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Object, RegionOrder,
-    Service as MeshService, ServicePort as MeshPort, Spec,
+    Address, Balancing, Code, Endpoint, EndpointGroup, Health, Hostname, Labels, Object,
+    RegionOrder, Service as MeshService, ServicePort as MeshPort, Spec,
 };
 use serde::Deserialize;
 
@@ -319,7 +315,7 @@ fn external_endpoint(
     let settings = scope.context.settings;
     let metadata = Field::root("metadata");
     let network = reported_network(None, &metadata.key("namespace"), scope, report);
-    let ports: BTreeMap<_, _> = ports
+    let ports = ports
         .iter()
         .map(|port| (port.name.clone(), port.number))
         .collect();
@@ -330,7 +326,7 @@ fn external_endpoint(
             ports,
             locality: settings.locality.clone(),
             network,
-            labels: BTreeMap::new(),
+            labels: Labels::new(),
             weight: 1,
             health: Health::Unknown,
             identity: None,

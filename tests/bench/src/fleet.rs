@@ -1,7 +1,6 @@
 //! The mesh that is measured.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -10,7 +9,7 @@ use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
     Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
-    IpFamilies, Labels, Locality, MeshSettings, MeshStore, MutualTls, NamedMatch, Namespace,
+    IpFamilies, Labels, Locality, MeshSettings, MeshStore, MutualTls, Named, NamedMatch, Namespace,
     Network, Object, OutboundMode, PathMatch, Protocol, Proxy, RegionOrder, RegistryEvent,
     RegistryId, RegistrySettings, Rewrite, Role, RouteDelivery, RouteParent, Service, ServicePort,
     Source, Spec, Timeouts, TrafficSettings, ValueMatch, Workload, WorkloadPort,
@@ -90,7 +89,7 @@ impl Fleet {
         let endpoints = (0..ENDPOINTS)
             .map(|endpoint| Endpoint {
                 address: Address::Ip(address(11, index * ENDPOINTS + endpoint)),
-                ports: BTreeMap::from([(name.into(), number + 8000)]),
+                ports: Named::from([(name.into(), number + 8000)]),
                 locality: zone(endpoint),
                 network: Network::default(),
                 labels: Labels::from([("version".into(), "v1".into())]),

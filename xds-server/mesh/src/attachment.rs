@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     GatewayListener, GatewayName, GatewayProtocol, HostPattern, Mesh, Namespace, ObjectKey,
-    RouteParent, mesh::Index,
+    RouteParent, SmallMap, mesh::Index,
 };
 
 /// A route, as far as a listener looks at it.
@@ -142,8 +142,8 @@ impl Mesh {
         let Index {
             routes_of_gateway, ..
         } = &self.index;
-        let routes = routes_of_gateway.get(gateway).into_iter().flatten();
-        routes.filter(move |key| {
+        let routes = routes_of_gateway.get(gateway).into_iter();
+        routes.flat_map(SmallMap::keys).filter(move |key| {
             let requests = self.http_routes.get(*key);
             let connections = self.stream_routes.get(*key);
             let requests = requests.map(|route| {

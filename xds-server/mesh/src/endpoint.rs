@@ -1,14 +1,14 @@
 //! Endpoints: where a service is served.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use bowline_identity::SpiffeId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Hostname, Network, RegistryId};
+use crate::{Hostname, Named, Network, RegistryId};
 
 /// Labels of a workload, by key.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+pub type Labels = Named<Arc<str>>;
 
 /// Some endpoints of one service that come and go together: a Kubernetes EndpointSlice, one VM, one Consul instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Endpoint {
     /// Where.
     pub address: Address,
     /// Port numbers by the name of the service's port. For [`Address::Unix`] the numbers are ignored.
-    pub ports: BTreeMap<Arc<str>, u16>,
+    pub ports: Named<u16>,
     /// Where it runs.
     pub locality: Locality,
     /// From where it can be reached.

@@ -18,6 +18,7 @@ mod known_problems;
 mod merge;
 mod mesh;
 mod name;
+mod named;
 mod network_gateway;
 mod object;
 mod policy;
@@ -29,6 +30,7 @@ mod routing_change;
 mod served;
 mod service;
 mod settings;
+mod small_map;
 mod store;
 pub mod view;
 mod virtual_address;
@@ -42,6 +44,7 @@ pub use guard::GuardSettings;
 pub use merge::{Discovery, MergedPort, MergedService};
 pub use mesh::{EndpointGroups, Mesh};
 pub use name::{HostPattern, Hostname, NameError, Namespace, Network, RegistryId};
+pub use named::Named;
 pub use network_gateway::NetworkGateway;
 pub use object::{Kind, Object, ObjectKey, Source, Spec};
 pub use policy::{Policy, TrafficSettings};
@@ -59,5 +62,6 @@ pub use service::{Balancing, HealthCheck, Probe, Protocol, RegionOrder, Service,
 pub use settings::{
     HostnameTemplate, MeshSettings, MutualTls, OutboundMode, RegistrySettings, TemplateError,
 };
+pub use small_map::SmallMap;
 pub use store::{Applied, Changed, MeshStore, Persist};
 pub use workload::{Workload, WorkloadPort};

@@ -73,7 +73,7 @@ impl MergedService {
             (1, 1) => endpoint.ports.get("").copied(),
             _ => None,
         };
-        endpoint.ports.get(&**name).copied().or_else(unnamed)
+        endpoint.ports.get(name).copied().or_else(unnamed)
     }
 
     /// All addresses by which it can be called: its own, or the virtual one.

@@ -9,32 +9,32 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::{
     EndpointGroup, Gateway, GatewayName, Hostname, HttpRoute, MergedService, MeshSettings,
-    Namespace, Network, NetworkGateway, ObjectKey, Policy, Problem, RegistryId, Service, Source,
-    StreamRoute, Workload,
+    Namespace, Network, NetworkGateway, Object, ObjectKey, Policy, Problem, RegistryId, Service,
+    SmallMap, Source, Spec, StreamRoute, Workload, small_map::SmallSet,
 };
 
 /// Groups of endpoints of one service, by the object that they come from.
-pub type EndpointGroups = OrdMap<ObjectKey, Arc<EndpointGroup>>;
+pub type EndpointGroups = SmallMap<ObjectKey, Arc<EndpointGroup>>;
 
 /// Everything known, merged over registries. A clone costs a few reference counts and never changes.
 #[derive(Debug, Clone)]
 pub struct Mesh {
     pub(crate) settings: Arc<MeshSettings>,
+    /// All objects of each registry. What is below shares their contents.
+    pub(crate) objects: OrdMap<RegistryId, Objects>,
     pub(crate) services: OrdMap<Hostname, Arc<MergedService>>,
     pub(crate) endpoints: OrdMap<Hostname, EndpointGroups>,
-    pub(crate) workloads: OrdMap<ObjectKey, Arc<Workload>>,
     pub(crate) http_routes: OrdMap<ObjectKey, Arc<HttpRoute>>,
     pub(crate) stream_routes: OrdMap<ObjectKey, Arc<StreamRoute>>,
     /// Of several registries with a gateway of one name, by rank: the first wins.
-    pub(crate) gateways: OrdMap<GatewayName, OrdMap<Ranked, Arc<Gateway>>>,
+    pub(crate) gateways: OrdMap<GatewayName, SmallMap<Ranked, Arc<Gateway>>>,
     /// The east-west gateways of each network, united.
-    pub(crate) network_gateways: OrdMap<Network, OrdMap<ObjectKey, Arc<NetworkGateway>>>,
-    pub(crate) policies: OrdMap<Hostname, OrdMap<Ranked, Arc<Policy>>>,
+    pub(crate) network_gateways: OrdMap<Network, SmallMap<ObjectKey, Arc<NetworkGateway>>>,
+    pub(crate) policies: OrdMap<Hostname, SmallMap<Ranked, Arc<Policy>>>,
     /// Registries whose policies act on all proxies.
     pub(crate) policies_for_mesh: OrdSet<RegistryId>,
-    pub(crate) sources: OrdMap<ObjectKey, Source>,
     /// What each registry says about a hostname, in the order in which they win.
-    pub(crate) contributions: OrdMap<Hostname, OrdMap<Ranked, Arc<Service>>>,
+    pub(crate) contributions: OrdMap<Hostname, SmallMap<Ranked, Arc<Service>>>,
     /// What registries and the store found wrong. The rest is found when asked for ([`Mesh::problems`]).
     pub(crate) reported: OrdMap<RegistryId, Arc<[Problem]>>,
     pub(crate) not_allowed: OrdMap<ObjectKey, Problem>,
@@ -43,6 +43,16 @@ pub struct Mesh {
     /// How many services' balancing looks at the caller's node. Nearly always none, and then nodes are in no key.
     pub(crate) services_by_node: usize,
     pub(crate) index: Index,
+}
+
+/// The objects of one registry.
+pub(crate) type Objects = OrdMap<ObjectKey, Said>;
+
+/// An object as its registry has said it.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) source: Source,
+    pub(crate) spec: Spec,
 }
 
 /// An object's key with its registry's place in the configuration before it, so that order is precedence.
@@ -56,33 +66,54 @@ pub(crate) struct Ranked {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
     /// HTTP routes attached to a service.
-    pub(crate) routes_of_service: OrdMap<Hostname, OrdSet<ObjectKey>>,
+    pub(crate) routes_of_service: OrdMap<Hostname, SmallSet<ObjectKey>>,
     /// Routes of both kinds attached to a gateway.
-    pub(crate) routes_of_gateway: OrdMap<GatewayName, OrdSet<ObjectKey>>,
+    pub(crate) routes_of_gateway: OrdMap<GatewayName, SmallSet<ObjectKey>>,
     /// Routes of both kinds that send to a service.
-    pub(crate) routes_to_service: OrdMap<Hostname, OrdSet<ObjectKey>>,
+    pub(crate) routes_to_service: OrdMap<Hostname, SmallSet<ObjectKey>>,
     /// How many policies each registry has.
     pub(crate) registries_with_policies: OrdMap<RegistryId, usize>,
     /// Workloads by namespace and name.
-    pub(crate) workloads_named: OrdMap<(Namespace, Arc<str>), OrdSet<Ranked>>,
+    pub(crate) workloads_named: OrdMap<(Namespace, Arc<str>), SmallSet<Ranked>>,
     /// Workloads by address.
-    pub(crate) workloads_at: OrdMap<IpAddr, OrdSet<Ranked>>,
+    pub(crate) workloads_at: OrdMap<IpAddr, SmallSet<Ranked>>,
+}
+
+impl Said {
+    /// The object that it is of.
+    pub(crate) fn with_key(self, key: ObjectKey) -> Object {
+        let ObjectKey {
+            registry,
+            partition,
+            kind: _,
+            namespace,
+            name,
+        } = key;
+        let Self { source, spec } = self;
+        Object::new(registry, partition, namespace, name, source, spec)
+    }
+
+    fn workload(&self) -> Option<&Arc<Workload>> {
+        match &self.spec {
+            Spec::Workload(workload) => Some(workload),
+            _ => None,
+        }
+    }
 }
 
 impl Mesh {
     pub(crate) fn empty(settings: Arc<MeshSettings>) -> Self {
         Self {
             settings,
+            objects: OrdMap::new(),
             services: OrdMap::new(),
             endpoints: OrdMap::new(),
-            workloads: OrdMap::new(),
             http_routes: OrdMap::new(),
             stream_routes: OrdMap::new(),
             gateways: OrdMap::new(),
             network_gateways: OrdMap::new(),
             policies: OrdMap::new(),
             policies_for_mesh: OrdSet::new(),
-            sources: OrdMap::new(),
             contributions: OrdMap::new(),
             reported: OrdMap::new(),
             not_allowed: OrdMap::new(),
@@ -117,14 +148,15 @@ impl Mesh {
         self.endpoints.get(hostname).cloned().unwrap_or_default()
     }
 
-    /// All workloads.
+    /// All workloads, found by a pass over all objects.
     pub fn workloads(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Workload>)> {
-        self.workloads.iter()
+        let objects = self.objects.values().flatten();
+        objects.filter_map(|(key, said)| Some((key, said.workload()?)))
     }
 
     /// The workload with this key.
     pub fn workload(&self, key: &ObjectKey) -> Option<&Arc<Workload>> {
-        self.workloads.get(key)
+        self.said(key)?.workload()
     }
 
     /// The workload of this name.
@@ -133,23 +165,29 @@ impl Mesh {
         namespace: &Namespace,
         name: &Arc<str>,
     ) -> Option<(&ObjectKey, &Arc<Workload>)> {
-        let ranked = self
+        let (ranked, ()) = self
             .index
             .workloads_named
             .get(&(namespace.clone(), name.clone()))?
-            .get_min()?;
-        self.workloads.get_key_value(&ranked.key)
+            .first()?;
+        self.workload_with_key(ranked)
     }
 
     /// The workload with this address.
     pub fn workload_at(&self, address: IpAddr) -> Option<(&ObjectKey, &Arc<Workload>)> {
-        let ranked = self.index.workloads_at.get(&address)?.get_min()?;
-        self.workloads.get_key_value(&ranked.key)
+        let (ranked, ()) = self.index.workloads_at.get(&address)?.first()?;
+        self.workload_with_key(ranked)
+    }
+
+    fn workload_with_key(&self, ranked: &Ranked) -> Option<(&ObjectKey, &Arc<Workload>)> {
+        let objects = self.objects.get(&ranked.key.registry)?;
+        let (key, said) = objects.get_key_value(&ranked.key)?;
+        Some((key, said.workload()?))
     }
 
     /// The gateway of this name, of the registry that wins.
     pub fn gateway(&self, name: &GatewayName) -> Option<(&ObjectKey, &Arc<Gateway>)> {
-        let (ranked, gateway) = self.gateways.get(name)?.get_min()?;
+        let (ranked, gateway) = self.gateways.get(name)?.first()?;
         Some((&ranked.key, gateway))
     }
 
@@ -166,11 +204,25 @@ impl Mesh {
 
     /// Where an object is written.
     pub fn source(&self, key: &ObjectKey) -> Option<&Source> {
-        self.sources.get(key)
+        self.said(key).map(|said| &said.source)
     }
 
-    /// Where objects are written, for all of which that is known.
+    /// Where all objects are written.
     pub fn sources(&self) -> impl Iterator<Item = (&ObjectKey, &Source)> {
-        self.sources.iter()
+        let objects = self.objects.values().flatten();
+        objects.map(|(key, said)| (key, &said.source))
+    }
+
+    /// An object as its registry has said it.
+    pub(crate) fn said(&self, key: &ObjectKey) -> Option<&Said> {
+        self.objects.get(&key.registry)?.get(key)
+    }
+
+    /// The objects of a registry.
+    pub(crate) fn objects_of(
+        &self,
+        registry: &RegistryId,
+    ) -> impl Iterator<Item = (&ObjectKey, &Said)> {
+        self.objects.get(registry).into_iter().flatten()
     }
 }

@@ -1,18 +1,19 @@
 //! What the store remembers about one registry.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Object, ObjectKey, RegistryId, RegistrySettings, Spec, guard::HeldBack};
+use crate::{Object, RegistryId, RegistrySettings, Spec, guard::HeldBack};
 
-/// One registry's objects and how it is doing.
+/// How one registry is doing. Its objects are in the mesh.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) settings: RegistrySettings,
     /// Its place in the configuration: lower wins conflicts.
     pub(crate) rank: usize,
-    pub(crate) objects: BTreeMap<ObjectKey, Spec>,
+    /// Number of its objects.
+    pub(crate) objects: usize,
     /// Number of endpoints in all objects.
     pub(crate) endpoints: usize,
     pub(crate) state: RegistryState,
@@ -25,7 +26,7 @@ impl Record {
         Self {
             settings,
             rank,
-            objects: BTreeMap::new(),
+            objects: 0,
             endpoints: 0,
             state: RegistryState::Starting,
             held: None,
@@ -37,7 +38,7 @@ impl Record {
         RegistryStatus {
             registry: self.settings.id.clone(),
             state: self.state.clone(),
-            objects: self.objects.len(),
+            objects: self.objects,
             endpoints: self.endpoints,
             events: self.events,
             held: self.held.as_ref().map(|held| Held {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use imbl::ordmap::DiffItem;
 
-use crate::{Mesh, ObjectKey};
+use crate::{Mesh, ObjectKey, SmallMap};
 
 /// What is different, as far as it matters to whether routes act.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,7 +28,7 @@ impl Mesh {
             };
             let of = self.index.routes_of_service.get(hostname);
             let to = self.index.routes_to_service.get(hostname);
-            let routes = of.into_iter().chain(to).flatten();
+            let routes = of.into_iter().chain(to).flat_map(SmallMap::keys);
             referring.extend(routes.cloned());
         }
         RoutingChange {

@@ -251,19 +251,18 @@ impl MeshStore {
                 record.state = RegistryState::Live { last_event: now };
                 objects.retain(|object| is_own(object.key()));
                 let named: BTreeSet<&ObjectKey> = objects.iter().map(Object::key).collect();
-                let sources = &self.mesh.sources;
-                let missing = record
-                    .objects
-                    .keys()
-                    .filter(|key| !named.contains(key))
-                    .filter(|key| {
+                let missing = self
+                    .mesh
+                    .objects_of(&registry)
+                    .filter(|(key, _)| !named.contains(key))
+                    .filter(|(key, said)| {
                         !problems
                             .iter()
-                            .any(|problem| keeps(problem, key, sources.get(*key)))
+                            .any(|problem| keeps(problem, key, &said.source))
                     })
-                    .cloned()
+                    .map(|(key, _)| key.clone())
                     .collect();
-                let gone = record.believe(missing, true, now);
+                let gone = record.believe(missing, true, &self.mesh, now);
                 self.change(|transaction| {
                     objects
                         .into_iter()
@@ -290,7 +289,8 @@ impl MeshStore {
                         record.held = None;
                     }
                 }
-                let gone = record.believe(removes.into_iter().collect(), false, now);
+                let removes = removes.into_iter().collect();
+                let gone = record.believe(removes, false, &self.mesh, now);
                 self.change(|transaction| {
                     upserts
                         .into_iter()
@@ -367,10 +367,10 @@ impl MeshStore {
             if let Some(problems) = self.mesh.reported.get(id) {
                 next.mesh.reported.insert(id.clone(), problems.clone());
             }
-            let objects: Vec<Object> = old
-                .objects
-                .iter()
-                .filter_map(|(key, spec)| object(&self.mesh, key, spec))
+            let objects: Vec<Object> = self
+                .mesh
+                .objects_of(id)
+                .map(|(key, said)| said.clone().with_key(key.clone()))
                 .collect();
             let put = next.change(|transaction| {
                 objects
@@ -444,38 +444,20 @@ impl MeshStore {
     }
 }
 
-fn object(mesh: &Mesh, key: &ObjectKey, spec: &Spec) -> Option<Object> {
-    let ObjectKey {
-        registry,
-        partition,
-        kind: _,
-        namespace,
-        name,
-    } = key.clone();
-    let source = mesh.source(key)?.clone();
-    Some(Object::new(
-        registry,
-        partition,
-        namespace,
-        name,
-        source,
-        spec.clone(),
-    ))
-}
-
 impl Record {
     /// Which of the objects that a registry no longer names are really taken out now. The rest is held back.
     fn believe(
         &mut self,
         missing: BTreeSet<ObjectKey>,
         is_replace: bool,
+        mesh: &Mesh,
         now: Duration,
     ) -> BTreeSet<ObjectKey> {
-        let endpoints = missing
-            .iter()
-            .filter_map(|key| self.objects.get(key))
-            .map(endpoints_in)
-            .sum::<usize>();
+        let endpoints_of = |objects: &BTreeSet<ObjectKey>| -> usize {
+            let said = objects.iter().filter_map(|key| mesh.said(key));
+            said.map(|said| endpoints_in(&said.spec)).sum()
+        };
+        let endpoints = endpoints_of(&missing);
         let guard = self.settings.guard;
         let may_doubt = is_replace || guard.doubts_updates;
         if !may_doubt {
@@ -488,11 +470,7 @@ impl Record {
             if !is_replace && let Some(held) = self.held.take() {
                 objects.extend(held.objects);
             }
-            let endpoints = objects
-                .iter()
-                .filter_map(|key| self.objects.get(key))
-                .map(endpoints_in)
-                .sum();
+            let endpoints = endpoints_of(&objects);
             self.held = Some(HeldBack {
                 objects,
                 endpoints,
@@ -508,18 +486,17 @@ impl Record {
 }
 
 /// Whether a problem explains why an object is not named: it, or the file in which it was written, cannot be read now.
-fn keeps(problem: &Problem, key: &ObjectKey, source: Option<&Source>) -> bool {
+fn keeps(problem: &Problem, key: &ObjectKey, source: &Source) -> bool {
     if problem.severity != Severity::Error {
         return false;
     }
     match (&problem.object, problem.code) {
         (Some(object), _) => object == key,
         (None, Code::Unreadable | Code::Malformed | Code::TooLarge) => {
-            match (&problem.source, source) {
-                (Some(problem), Some(source)) => problem.place == source.place,
+            match &problem.source {
+                Some(problem) => problem.place == source.place,
                 // Nobody knows what it was about, so nothing is taken away because of it.
-                (None, _) => true,
-                (Some(_), None) => false,
+                None => true,
             }
         }
         (None, _) => false,

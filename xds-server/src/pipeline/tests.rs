@@ -1,11 +1,11 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bowline_identity::{Claimed, PeerIdentity};
 use bowline_mesh::{
     Address, Balancing, Capture, Change, Endpoint, EndpointGroup, Health, HostLookup, Hostname,
-    Labels, Locality, MeshSettings, MeshStore, MutualTls, Network, Object, OutboundMode, Protocol,
-    Proxy, RegistryEvent, RegistrySettings, Role, RouteDelivery, Service, ServicePort, Source,
-    Spec, TrafficSettings, Workload, WorkloadPort,
+    Labels, Locality, MeshSettings, MeshStore, MutualTls, Named, Network, Object, OutboundMode,
+    Protocol, Proxy, RegistryEvent, RegistrySettings, Role, RouteDelivery, Service, ServicePort,
+    Source, Spec, TrafficSettings, Workload, WorkloadPort,
 };
 use bowline_snapshot::{ResourceType, Snapshot, SnapshotReceiver};
 use tokio::sync::mpsc;
@@ -160,7 +160,7 @@ fn service(registry: &str, name: &str) -> Object {
 fn endpoint(registry: &str, of: &str, number: u8) -> Object {
     let endpoint = Endpoint {
         address: Address::Ip([10, 0, 0, number].into()),
-        ports: BTreeMap::from([("http".into(), 8080)]),
+        ports: Named::from([("http".into(), 8080)]),
         locality: Locality::default(),
         network: Network::default(),
         labels: Labels::new(),

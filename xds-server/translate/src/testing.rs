@@ -1,13 +1,13 @@
 //! Small meshes for tests.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bowline_mesh::{
     Address, Backend, Balancer, Balancing, Capture, Change, Destination, Endpoint, EndpointGroup,
     HeaderChanges, Health, HostLookup, Hostname, HttpAction, HttpMatch, HttpRoute, HttpRule,
-    IpFamilies, Locality, Mesh, MeshSettings, MeshStore, MutualTls, Network, Object, OutboundMode,
-    PathMatch, Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role, RouteDelivery,
-    RouteParent, Service, ServicePort, Source, Spec, Timeouts, TrafficSettings,
+    IpFamilies, Labels, Locality, Mesh, MeshSettings, MeshStore, MutualTls, Named, Network, Object,
+    OutboundMode, PathMatch, Protocol, RegistryEvent, RegistryId, RegistrySettings, Rewrite, Role,
+    RouteDelivery, RouteParent, Service, ServicePort, Source, Spec, Timeouts, TrafficSettings,
     view::{EndpointsKey, OutboundKey, ServiceView},
 };
 use bowline_proto::{Any, Name, print::to_json};
@@ -103,10 +103,10 @@ pub(crate) fn endpoint(address: &str) -> Endpoint {
     };
     Endpoint {
         address,
-        ports: BTreeMap::from([("80".into(), 8080)]),
+        ports: Named::from([("80".into(), 8080)]),
         locality: Locality::default(),
         network: Network::default(),
-        labels: BTreeMap::new(),
+        labels: Labels::new(),
         weight: 1,
         health: Health::Unknown,
         identity: None,

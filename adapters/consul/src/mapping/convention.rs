@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bowline_identity::SpiffeId;
 use bowline_mesh::{Labels, Namespace, Network, Protocol, RegistrySettings};
 
-use super::{Finding, label_of, shortened};
+use super::{Finding, shortened};
 use crate::wire::Entry;
 
 /// Consul's own limits, which its catalogue API does not enforce.
@@ -103,12 +103,12 @@ impl Conventions {
         })
     }
 
-    pub(crate) fn into_labels(self) -> Labels {
-        let mut labels = Labels::new();
-        for (key, value) in &self.0 {
-            label_of(key, value, &mut labels);
-        }
-        labels
+    /// What subsets select by.
+    pub(crate) fn labels(&self) -> Labels {
+        let pairs = self.0.iter();
+        pairs
+            .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+            .collect()
     }
 
     fn protocol(&self, key: &str) -> Result<Option<Protocol>, Finding> {

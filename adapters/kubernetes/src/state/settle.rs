@@ -1,10 +1,13 @@
 //! Converting what is new, or means something else because other objects have changed.
 
+use std::sync::Arc;
+
 use bowline_manifests::{
     Affects, Context, Converted, ManifestKind, ManifestName, convert, objects_of,
 };
 
 use super::{ClusterState, Known, external_name, of_kind};
+use crate::item::PodName;
 
 impl ClusterState {
     /// Converts up to so many objects. Says whether there are more. Nothing is converted before everything was listed once: most of
@@ -29,20 +32,31 @@ impl ClusterState {
             if let Some(name) = self.dirty.pop_first() {
                 self.settle_manifest(&name);
             } else if let Some(name) = self.dirty_pods.pop_first() {
-                let Some(known) = self.pods.get(&name) else {
-                    continue;
-                };
-                let now = self.workload(&name, &known.pod);
-                if let Some(known) = self.pods.get_mut(&name) {
-                    self.telling
-                        .differs(known.workload.as_slice(), now.as_slice());
-                    known.workload = now;
-                }
+                self.settle_pod(&name);
             } else {
                 return false;
             }
         }
         !self.dirty.is_empty() || !self.dirty_pods.is_empty()
+    }
+
+    fn settle_pod(&mut self, name: &PodName) {
+        let Some(known) = self.pods.get(name) else {
+            return;
+        };
+        let now = self.workload(name, &known.pod);
+        if known.workload.as_deref() == now.as_ref() {
+            return;
+        }
+        let now = now.map(Arc::new);
+        let [before, told] = [&known.workload, &now].map(|workload| {
+            let workload = workload.clone()?;
+            Some(self.pod_object(name, workload))
+        });
+        self.telling.differs(before.as_slice(), told.as_slice());
+        if let Some(known) = self.pods.get_mut(name) {
+            known.workload = now;
+        }
     }
 
     fn settle_manifest(&mut self, name: &ManifestName) {

@@ -43,6 +43,10 @@ enum Stage {
 impl Telling {
     /// Notes that some objects have become others.
     pub(super) fn differs(&mut self, before: &[Object], now: &[Object]) {
+        // A first list can be long: that everything is new need not be noted of each.
+        if self.must_tell || !self.has_told {
+            return;
+        }
         for object in before {
             if !now.iter().any(|other| other.key() == object.key()) {
                 self.note(object.key(), Some(object), None);
@@ -174,8 +178,11 @@ impl ClusterState {
 
     fn tell_everything(&mut self) -> RegistryEvent {
         let of_manifests = self.manifests.values().flat_map(|known| &known.objects);
-        let of_pods = self.pods.values().flat_map(|known| &known.workload);
-        let objects = of_manifests.chain(of_pods).cloned().collect();
+        let of_pods = self.pods.iter().filter_map(|(name, known)| {
+            let workload = known.workload.clone()?;
+            Some(self.pod_object(name, workload))
+        });
+        let objects = of_manifests.cloned().chain(of_pods).collect();
         // What is still wrong and was good before the start has its objects by now.
         self.restored.clear();
         let telling = &mut self.telling;

@@ -9,7 +9,7 @@ use bowline_mesh::{
 use serde_json::{Value, json};
 
 use super::{ClusterState, News, Trouble};
-use crate::{Facts, Item, ItemName, Watched};
+use crate::{Facts, Item, ItemName, Shared, Watched};
 
 const SERVICE: Watched = Watched::Manifest(ManifestKind::Service);
 const SLICE: Watched = Watched::Manifest(ManifestKind::EndpointSlice);
@@ -103,7 +103,13 @@ fn settings() -> RegistrySettings {
 }
 
 fn item(watched: Watched, object: &Value) -> Item {
-    Item::read(watched, &object.to_string(), &settings()).unwrap()
+    Item::read(
+        watched,
+        &object.to_string(),
+        &settings(),
+        &mut Shared::default(),
+    )
+    .unwrap()
 }
 
 fn service(name: &str, port: Value) -> Value {
@@ -183,7 +189,7 @@ fn what_pods_and_nodes_say_reaches_endpoints_and_workloads() {
     let mut cluster = Cluster::with(&cart());
     let told = cluster.replace();
     let endpoint = &endpoints(&told)[0];
-    assert_eq!(endpoint.labels["version"], "v1".into());
+    assert_eq!(endpoint.labels.get("version"), Some(&"v1".into()));
     assert_eq!(endpoint.locality.to_string(), "eu/a//prod/node-1");
     assert_eq!(
         endpoint.identity.as_ref().unwrap().to_string(),
@@ -553,7 +559,7 @@ fn objects_of_any_shape_are_refused_without_harm() {
     for shape in &shapes {
         for watched in all() {
             let text = shape.to_string();
-            match Item::read(watched, &text, &settings()) {
+            match Item::read(watched, &text, &settings(), &mut Shared::default()) {
                 Ok(item) => cluster.0.take(watched, News::Put(item)),
                 Err(problem) => cluster.0.take(watched, News::Wrong(*problem)),
             }

@@ -11,19 +11,19 @@ use crate::item::{Pod, PodName};
 
 impl ClusterState {
     /// Who a pod is.
-    pub(super) fn identity(&self, name: &PodName, pod: &Pod) -> Option<SpiffeId> {
+    pub(super) fn identity(&mut self, name: &PodName, pod: &Pod) -> Option<SpiffeId> {
         let account = pod.service_account.as_deref().unwrap_or("default");
-        self.settings.identity(&name.namespace, account).ok()
+        let identity = self.settings.identity(&name.namespace, account).ok()?;
+        Some(self.identities.get(identity))
     }
 
     /// The workload that a pod is, once it has an address of its own.
-    pub(super) fn workload(&self, name: &PodName, pod: &Pod) -> Option<Object> {
+    pub(super) fn workload(&self, name: &PodName, pod: &Pod) -> Option<Workload> {
         if pod.addresses.is_empty() {
             return None;
         }
-        let node = pod.node.as_deref();
-        let place = node.and_then(|node| self.references.node(node));
-        let place = place.unwrap_or(&self.settings.locality);
+        let facts = self.references.pod(name.namespace.as_str(), &name.name);
+        let place = &self.settings.locality;
         // Where the label is wrong, the slices with the pod say so.
         let network = network_of(
             Some(&pod.labels),
@@ -32,29 +32,33 @@ impl ClusterState {
             &self.settings,
         );
         let network = network.unwrap_or_else(|(_, network)| network);
-        let workload = Workload {
-            addresses: pod.addresses.clone(),
-            locality: match node {
-                Some(node) => place.on_node(&self.settings.id, node),
+        Some(Workload {
+            addresses: pod.addresses.to_vec(),
+            locality: match &pod.node {
+                Some(node) => self.references.on_node(&self.settings.id, node, place),
                 None => place.clone(),
             },
             network,
             labels: pod.labels.clone(),
-            identity: self.identity(name, pod),
+            identity: facts.and_then(|facts| facts.identity.clone()),
             ports: self.ports(name),
-        };
+        })
+    }
+
+    /// The object that a pod's workload is.
+    pub(super) fn pod_object(&self, name: &PodName, workload: Arc<Workload>) -> Object {
         let source = Source {
             place: format!("{} Pod {}/{}", self.settings.id, name.namespace, name.name).into(),
             line: None,
         };
-        Some(Object::new(
+        Object::new(
             self.settings.id.clone(),
             None,
             name.namespace.clone(),
             name.name.clone(),
             source,
-            Spec::Workload(Arc::new(workload)),
-        ))
+            Spec::Workload(workload),
+        )
     }
 
     /// What the services of a pod say that it serves. Where they disagree about a port, the first slice by name wins.
@@ -75,11 +79,11 @@ impl ClusterState {
             for (port_name, number) in slice.tcp_ports() {
                 let protocol = match service_ports {
                     [only] => Some(only),
-                    several => several.iter().find(|port| *port.name == *port_name),
+                    several => several.iter().find(|port| port.name == port_name),
                 };
                 ports.entry(number).or_insert_with(|| WorkloadPort {
                     number,
-                    name: port_name.into(),
+                    name: port_name,
                     protocol: protocol.map_or(Protocol::Auto, |port| port.protocol),
                     app_port: None,
                 });

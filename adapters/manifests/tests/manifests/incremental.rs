@@ -1,8 +1,8 @@
 //! Object by object, as a registry uses the conversion that watches an API server.
 
 use bowline_manifests::{
-    Context, EndpointSlice, Gateway, Manifest, ManifestKind, ManifestName, Namespace, PodFacts,
-    References, convert,
+    Context, EndpointSlice, Gateway, Manifest, ManifestKind, ManifestName, Namespace, NodeFacts,
+    PodFacts, References, convert,
 };
 use bowline_mesh::{Locality, Source, Spec};
 use serde_json::json;
@@ -56,7 +56,9 @@ fn endpoints_have_labels_identity_and_locality_of_their_pods() {
         &"cart-1".into(),
         Some(facts.clone()),
     );
-    references.note_node(&"node-1".into(), Some(Locality::new("eu", "a", "")));
+    let place = Locality::new("eu", "a", "");
+    let node = NodeFacts::new(&settings().id, "node-1", Some(place));
+    references.note_node(&"node-1".into(), Some(node));
     let Spec::Endpoints(group) = spec(&slice, &references) else {
         panic!("a slice becomes endpoints")
     };

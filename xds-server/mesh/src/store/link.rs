@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 
 use super::{Applied, MeshStore, Persist, discovery, has_names, permission::not_allowed};
 use crate::{
     Discovery, EndpointGroup, GatewayName, Hostname, MergedService, Mesh, MutualTls, Network,
-    Object, ObjectKey, RegistryId, RouteParent, Spec, merge::merge, mesh::Ranked,
+    Object, ObjectKey, RegistryId, RouteParent, SmallMap, Spec,
+    merge::merge,
+    mesh::{Ranked, Said},
     registry::endpoints_in,
+    small_map::SmallSet,
 };
 
 /// One atomic change of the store: nobody sees half of it.
@@ -52,10 +55,11 @@ impl Transaction<'_> {
             return;
         }
         self.store.mesh.not_allowed.remove(&key);
-        if record.objects.get(&key) == Some(&spec) {
+        let said = self.store.mesh.said(&key);
+        if let Some(said) = said.filter(|said| said.spec == spec) {
             // A line that moved is not worth a write to disk or a look from anybody.
-            if self.store.mesh.sources.get(&key) != Some(&source) {
-                self.store.mesh.sources.insert(key, source);
+            if said.source != source {
+                self.say(key, Said { source, spec });
             }
             return;
         }
@@ -68,21 +72,19 @@ impl Transaction<'_> {
             },
             &spec,
         );
-        self.store.mesh.sources.insert(key.clone(), source.clone());
         if let Some(record) = self.store.records.get_mut(&key.registry) {
             record.endpoints += endpoints_in(&spec);
-            record.objects.insert(key.clone(), spec.clone());
+            record.objects += 1;
         }
-        let ObjectKey {
-            registry,
-            partition,
-            kind: _,
-            namespace,
-            name,
-        } = key;
-        self.applied.persist.push(Persist::Put(Object::new(
-            registry, partition, namespace, name, source, spec,
-        )));
+        let said = Said { source, spec };
+        self.say(key.clone(), said.clone());
+        self.applied.persist.push(Persist::Put(said.with_key(key)));
+    }
+
+    fn say(&mut self, key: ObjectKey, said: Said) {
+        let objects = &mut self.store.mesh.objects;
+        let objects = objects.entry(key.registry.clone()).or_default();
+        objects.insert(key, said);
     }
 
     /// Takes an object out, if it is there.
@@ -98,15 +100,18 @@ impl Transaction<'_> {
         let Some(record) = self.store.records.get_mut(&key.registry) else {
             return false;
         };
-        let Some(spec) = record.objects.remove(key) else {
+        let Some(Said { source: _, spec }) = self.store.mesh.said(key).cloned() else {
             return false;
         };
+        if let Some(objects) = self.store.mesh.objects.get_mut(&key.registry) {
+            objects.remove(key);
+        }
+        record.objects -= 1;
         record.endpoints -= endpoints_in(&spec);
         let ranked = Ranked {
             rank: record.rank,
             key: key.clone(),
         };
-        self.store.mesh.sources.remove(key);
         self.mark(&spec, key);
         let mesh = &mut self.store.mesh;
         match &spec {
@@ -121,7 +126,6 @@ impl Transaction<'_> {
                 groups.is_empty()
             }),
             Spec::Workload(workload) => {
-                mesh.workloads.remove(key);
                 let index = &mut mesh.index;
                 let named = (key.namespace.clone(), key.name.clone());
                 withdraw(&mut index.workloads_named, &named, &ranked);
@@ -187,20 +191,19 @@ impl Transaction<'_> {
                     .insert(key.clone(), group.clone());
             }
             Spec::Workload(workload) => {
-                mesh.workloads.insert(key.clone(), workload.clone());
                 let index = &mut mesh.index;
                 let named = (key.namespace.clone(), key.name.clone());
                 index
                     .workloads_named
                     .entry(named)
                     .or_default()
-                    .insert(ranked.clone());
+                    .insert(ranked.clone(), ());
                 for address in &workload.addresses {
                     index
                         .workloads_at
                         .entry(*address)
                         .or_default()
-                        .insert(ranked.clone());
+                        .insert(ranked.clone(), ());
                 }
             }
             Spec::HttpRoute(route) => {
@@ -289,9 +292,9 @@ impl Transaction<'_> {
             .routes_to_service
             .get(hostname)
             .cloned();
-        for key in routes.into_iter().flatten() {
+        for key in routes.iter().flat_map(SmallMap::keys) {
             let mesh = &self.store.mesh;
-            let parents = match (mesh.http_routes.get(&key), mesh.stream_routes.get(&key)) {
+            let parents = match (mesh.http_routes.get(key), mesh.stream_routes.get(key)) {
                 (Some(route), _) => route.parents.clone(),
                 (None, Some(route)) => route.parents.clone(),
                 (None, None) => continue,
@@ -446,14 +449,14 @@ fn index_route<'a>(
                     .routes_of_gateway
                     .entry(gateway.clone())
                     .or_default()
-                    .insert(key.clone());
+                    .insert(key.clone(), ());
             }
             RouteParent::Service { hostname, .. } => {
                 index
                     .routes_of_service
                     .entry(hostname.clone())
                     .or_default()
-                    .insert(key.clone());
+                    .insert(key.clone(), ());
             }
         }
     }
@@ -462,7 +465,7 @@ fn index_route<'a>(
             .routes_to_service
             .entry(hostname.clone())
             .or_default()
-            .insert(key.clone());
+            .insert(key.clone(), ());
     }
 }
 
@@ -489,7 +492,7 @@ fn unindex_route<'a>(
 }
 
 /// Takes a member out of a set in a map, and the set out of the map when it is empty.
-fn withdraw<K: Ord + Clone, V: Ord + Clone>(map: &mut OrdMap<K, OrdSet<V>>, key: &K, member: &V) {
+fn withdraw<K: Ord + Clone, V: Ord + Clone>(map: &mut OrdMap<K, SmallSet<V>>, key: &K, member: &V) {
     take(map, key, |set| {
         set.remove(member);
         set.is_empty()

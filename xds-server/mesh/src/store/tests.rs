@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Address, Backend, Balancing, Destination, Endpoint, EndpointGroup, HeaderChanges, Health,
-    HttpAction, HttpRoute, HttpRule, IpFamilies, Locality, MutualTls, Namespace, Network,
-    NetworkGateway, OutboundMode, Policy, Protocol, Rewrite, Role, RouteParent, RoutingChange,
-    Service, ServicePort, Timeouts, TrafficSettings, Workload,
+    HttpAction, HttpRoute, HttpRule, IpFamilies, Labels, Locality, MutualTls, Named, Namespace,
+    Network, NetworkGateway, OutboundMode, Policy, Protocol, Rewrite, Role, RouteParent,
+    RoutingChange, Service, ServicePort, Timeouts, TrafficSettings, Workload,
     view::{OutboundKey, ServiceView},
 };
 
@@ -86,10 +86,10 @@ fn http_service(registry: &str, name: &str) -> Object {
 fn endpoint(address: Address) -> Endpoint {
     Endpoint {
         address,
-        ports: BTreeMap::from([("http".into(), 8080)]),
+        ports: Named::from([("http".into(), 8080)]),
         locality: Locality::default(),
         network: Network::default(),
-        labels: BTreeMap::new(),
+        labels: Labels::new(),
         weight: 1,
         health: Health::Healthy,
         identity: None,
@@ -203,7 +203,7 @@ fn one_hostname_in_two_registries_is_one_service_with_all_endpoints() {
     assert_eq!(store.mesh().endpoints(&hostname("cart")).len(), 2);
     // Registry b knows port 80 by another name, and its endpoints are found by that one.
     let mut other = endpoint(address(2));
-    other.ports = BTreeMap::from([("web".into(), 9090)]);
+    other.ports = Named::from([("web".into(), 9090)]);
     let port = service.port(80).unwrap();
     assert_eq!(
         service.endpoint_port(port, &"b".parse().unwrap(), &other),
@@ -439,7 +439,7 @@ fn a_local_port_that_the_workload_itself_has_is_in_its_key_and_in_no_other() {
             addresses: Vec::new(),
             locality: Locality::default(),
             network: Network::default(),
-            labels: BTreeMap::new(),
+            labels: Labels::new(),
             identity: None,
             ports: vec![port],
         };
@@ -898,7 +898,7 @@ fn any_object() -> impl Strategy<Value = Object> {
                     addresses: vec![[10, 0, 0, u8::try_from(number).unwrap()].into()],
                     locality: Locality::default(),
                     network: Network::default(),
-                    labels: BTreeMap::new(),
+                    labels: Labels::new(),
                     identity: None,
                     ports: Vec::new(),
                 };
@@ -996,7 +996,7 @@ fn nodes_are_in_keys_as_long_as_a_service_looks_at_them() {
         addresses: vec!["10.0.0.1".parse().unwrap()],
         locality: Locality::new("eu", "eu-1", "").on_node(&registry_id, "one"),
         network: Default::default(),
-        labels: BTreeMap::new(),
+        labels: Labels::new(),
         identity: None,
         ports: vec![],
     };

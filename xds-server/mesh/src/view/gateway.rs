@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{OutboundKey, RouteView, ServiceView, service::precedence};
 use crate::{
     AttachedRoute, Gateway, GatewayListener, GatewayName, HostPattern, Hostname, IpFamilies, Mesh,
-    MeshSettings, ObjectKey, Role, RouteDelivery, RouteParent, RouteTraffic, StreamRoute,
+    MeshSettings, ObjectKey, Role, RouteDelivery, RouteParent, RouteTraffic, SmallMap, StreamRoute,
 };
 
 /// What one gateway proxy sees.
@@ -101,7 +101,7 @@ impl Mesh {
                 http_routes: Vec::new(),
                 stream_routes: Vec::new(),
             };
-            for key in routes.into_iter().flatten() {
+            for key in routes.into_iter().flat_map(SmallMap::keys) {
                 let candidate = |traffic, hosts| AttachedRoute {
                     namespace: &key.namespace,
                     traffic,

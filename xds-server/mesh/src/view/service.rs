@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 use super::OutboundKey;
 use crate::{
     Discovery, EndpointGroups, HostPattern, Hostname, HttpRoute, IpFamilies, MergedService, Mesh,
-    MeshSettings, ObjectKey, RegistryId, RouteParent, TrafficSettings,
+    MeshSettings, ObjectKey, RegistryId, RouteParent, SmallMap, TrafficSettings,
 };
 
 /// A service as callers with one key see it: policies merged, routes attached, defaults filled in.
@@ -59,7 +59,7 @@ impl ServiceView {
             .routes_of_service
             .get(hostname)
             .into_iter()
-            .flatten()
+            .flat_map(SmallMap::keys)
         {
             let Some(route) = mesh.http_routes.get(route_key) else {
                 continue;

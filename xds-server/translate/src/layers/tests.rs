@@ -8,9 +8,9 @@ use std::{
 
 use bowline_mesh::{
     Address, Balancer, Balancing, Capture, Change, Changed, Endpoint, EndpointGroup, GatewayName,
-    Health, HostLookup, Hostname, IpFamilies, Locality, Mesh, MeshSettings, MeshStore, MutualTls,
-    Network, Object, OutboundMode, Protocol, RegionOrder, RegistryEvent, RegistrySettings, Role,
-    RouteDelivery, Service, ServicePort, Source, Spec, TrafficSettings,
+    Health, HostLookup, Hostname, IpFamilies, Labels, Locality, Mesh, MeshSettings, MeshStore,
+    MutualTls, Named, Network, Object, OutboundMode, Protocol, RegionOrder, RegistryEvent,
+    RegistrySettings, Role, RouteDelivery, Service, ServicePort, Source, Spec, TrafficSettings,
     view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
 };
 use bowline_snapshot::{Layer, ResourceType};
@@ -85,10 +85,10 @@ fn service(
 fn endpoint_at(address: Address, zone: &str) -> Endpoint {
     Endpoint {
         address,
-        ports: BTreeMap::from([("main".into(), 8080)]),
+        ports: Named::from([("main".into(), 8080)]),
         locality: Locality::new("r", zone, ""),
         network: Network::default(),
-        labels: BTreeMap::new(),
+        labels: Labels::new(),
         weight: 1,
         health: Health::Healthy,
         identity: None,
