@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::Context;
 use bowline_mesh::{Hostname, Object, ObjectKey, Persist, RegistryId};
-use bowline_state::{Prefix, RegistryObjects, Store, WriteBehind, Writes};
+use bowline_state::{Prefix, RegistryObjects, Store, Value, WriteBehind, Writes};
+use bytes::Bytes;
 use tracing::warn;
 
 /// The area of the state store in which virtual addresses are kept, by hostname.
@@ -101,16 +102,13 @@ impl Saved {
         let mut addresses = Writes::new();
         for change in persist {
             match change {
-                Persist::Put(object) => match serde_json::to_vec(&object) {
-                    Ok(value) => {
-                        let key = object.key();
-                        let batch = by_registry.entry(key.registry.clone()).or_default();
-                        batch.puts.push((saved_key(key), value));
-                    }
-                    Err(error) => {
-                        warn!(object = %object.key(), %error, "an object cannot be saved");
-                    }
-                },
+                Persist::Put(object) => {
+                    let key = object.key();
+                    let batch = by_registry.entry(key.registry.clone()).or_default();
+                    let name = saved_key(key);
+                    let value = Value::Later(Arc::new(move || encoded(&object)));
+                    batch.puts.push((name, value));
+                }
                 Persist::Delete(key) => {
                     let batch = by_registry.entry(key.registry.clone()).or_default();
                     batch.deletes.push(saved_key(&key));
@@ -154,8 +152,19 @@ impl Saved {
 
 #[derive(Default)]
 struct Batch {
-    puts: Vec<(String, Vec<u8>)>,
+    puts: Vec<(String, Value)>,
     deletes: Vec<String>,
+}
+
+/// An object as it is saved.
+fn encoded(object: &Object) -> Option<Bytes> {
+    match serde_json::to_vec(object) {
+        Ok(value) => Some(value.into()),
+        Err(error) => {
+            warn!(object = %object.key(), %error, "an object cannot be saved");
+            None
+        }
+    }
 }
 
 /// The name under which an object is saved, within its registry.

@@ -277,7 +277,7 @@ fn commit(
         for (key, value) in writes.values() {
             let found = entries.get(key.as_bytes())?;
             let before = found.as_ref().map(|found| found.value().1);
-            if before == value.map(Bytes::as_ref) {
+            if before == value.as_deref() {
                 continue;
             }
             drop(found);

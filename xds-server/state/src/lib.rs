@@ -22,4 +22,4 @@ pub use registry_objects::{LastGood, RegistryObjects};
 pub use store::{Changes, CommitError, Expected, Listing, Revision, Store, StoreError, Stored};
 pub use watch::Watch;
 pub use write_behind::{Failing, FlushError, WriteBehind, WriteStatus};
-pub use writes::Writes;
+pub use writes::{Value, Writes};

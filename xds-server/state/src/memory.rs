@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -112,13 +111,12 @@ impl Content {
         }
         for (key, value) in writes.values() {
             let before = self.entries.get(key).map(|stored| &stored.value);
-            if before == value {
+            if before == value.as_ref() {
                 continue;
             }
             changed.push(key.clone());
             match value {
                 Some(value) => {
-                    let value: Bytes = value.clone();
                     self.entries.insert(key.clone(), Stored { value, revision });
                 }
                 None => {

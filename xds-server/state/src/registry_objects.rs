@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::{Key, Prefix, Store, StoreError, Stored, WriteBehind, Writes};
+use crate::{Key, Prefix, Store, StoreError, Stored, Value, WriteBehind, Writes};
 
 /// The last good objects of every registry, written behind. Keys and values are the caller's.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl RegistryObjects {
         seen: SystemTime,
     ) where
         K: AsRef<[u8]>,
-        V: Into<Bytes>,
+        V: Into<Value>,
     {
         let prefix = objects_prefix(registry);
         let mut writes = Writes::new();
@@ -85,7 +85,7 @@ impl RegistryObjects {
         seen: SystemTime,
     ) where
         K: AsRef<[u8]>,
-        V: Into<Bytes>,
+        V: Into<Value>,
     {
         let prefix = objects_prefix(registry);
         let mut writes = Writes::new();

@@ -1,6 +1,8 @@
 //! Changes to a store that happen together or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,12 +11,44 @@ use crate::{Key, Prefix};
 /// Puts, deletes and cleared prefixes that are committed as one.
 ///
 /// The last word on a key wins, so a `Writes` never has more entries than there are keys: this is what bounds the write-behind queue.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Writes {
     /// Emptied before the values below are written.
     clears: BTreeSet<Prefix>,
     /// `None` deletes.
-    values: BTreeMap<Key, Option<Bytes>>,
+    values: BTreeMap<Key, Option<Value>>,
+}
+
+/// What a key is set to.
+#[derive(Clone)]
+pub enum Value {
+    /// As it is stored.
+    Encoded(Bytes),
+    /// What says how it is stored, and always the same, when it is committed. A large registry's objects wait for that without
+    /// being in memory a second time. `None` means that it cannot be stored: the key has no value then.
+    Later(Arc<dyn Fn() -> Option<Bytes> + Send + Sync>),
+}
+
+impl Value {
+    fn encoded(&self) -> Option<Bytes> {
+        match self {
+            Self::Encoded(value) => Some(value.clone()),
+            Self::Later(encode) => encode(),
+        }
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Value {
+    fn from(value: B) -> Self {
+        Self::Encoded(value.into())
+    }
+}
+
+/// Values may be secret.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 impl Writes {
@@ -24,7 +58,7 @@ impl Writes {
     }
 
     /// Sets a key's value. The value that the key already has is no change.
-    pub fn put(&mut self, key: Key, value: impl Into<Bytes>) {
+    pub fn put(&mut self, key: Key, value: impl Into<Value>) {
         self.values.insert(key, Some(value.into()));
     }
 
@@ -69,8 +103,10 @@ impl Writes {
         self.clears.iter()
     }
 
-    pub(crate) fn values(&self) -> impl Iterator<Item = (&Key, Option<&Bytes>)> {
-        self.values.iter().map(|(key, value)| (key, value.as_ref()))
+    /// The values as they are stored, each encoded when it is asked for; `None` deletes.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&Key, Option<Bytes>)> {
+        let values = self.values.iter();
+        values.map(|(key, value)| (key, value.as_ref().and_then(Value::encoded)))
     }
 
     /// Whether a key below a cleared prefix stays because it is put again.
@@ -87,6 +123,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Put(u8, u8, u8),
+        PutLater(u8, u8, Option<u8>),
         Delete(u8, u8),
         Clear(u8),
         ClearAll,
@@ -96,6 +133,8 @@ mod tests {
         prop_oneof![
             (0..3u8, 0..3u8, any::<u8>())
                 .prop_map(|(area, name, value)| Step::Put(area, name, value)),
+            (0..3u8, 0..3u8, any::<Option<u8>>())
+                .prop_map(|(area, name, value)| Step::PutLater(area, name, value)),
             (0..3u8, 0..3u8).prop_map(|(area, name)| Step::Delete(area, name)),
             (0..3u8).prop_map(Step::Clear),
             Just(Step::ClearAll),
@@ -109,6 +148,11 @@ mod tests {
     fn write(writes: &mut Writes, step: &Step) {
         match step {
             Step::Put(a, name, value) => writes.put(area(*a).key([*name]), vec![*value]),
+            Step::PutLater(a, name, value) => {
+                let value = value.map(|value| Bytes::from(vec![value]));
+                let later = Value::Later(Arc::new(move || value.clone()));
+                writes.put(area(*a).key([*name]), later);
+            }
             Step::Delete(a, name) => writes.delete(area(*a).key([*name])),
             Step::Clear(a) => writes.clear(area(*a)),
             Step::ClearAll => writes.clear(Prefix::of("all")),
@@ -121,7 +165,7 @@ mod tests {
         }
         for (key, value) in writes.values() {
             match value {
-                Some(value) => map.insert(key.clone(), value.clone()),
+                Some(value) => map.insert(key.clone(), value),
                 None => map.remove(key),
             };
         }
