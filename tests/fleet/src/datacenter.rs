@@ -39,6 +39,8 @@ pub struct Options {
 
 const INSTANCES: usize = 5;
 const PORT: u16 = 8080;
+/// Machines with instances: a change of a check costs Consul time for each other check of its machine.
+const MACHINES: usize = 500;
 /// Between two changes everything is idle.
 const REST: Duration = Duration::from_millis(100);
 
@@ -107,8 +109,10 @@ fn instance(service: usize, number: usize) -> Instance {
         .to_be_bytes();
     let name = format!("service-{service}");
     let address = format!("10.{high}.{middle}.{low}");
-    Instance::new(&name, &format!("{name}-{number}"), &address, PORT)
-        .on(&format!("machine-{}", number % 50), "10.8.0.1")
+    Instance::new(&name, &format!("{name}-{number}"), &address, PORT).on(
+        &format!("machine-{}", (service + number) % MACHINES),
+        "10.8.0.1",
+    )
 }
 
 async fn fill(server: &RealConsul, services: usize) -> Result<()> {

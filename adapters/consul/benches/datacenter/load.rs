@@ -17,6 +17,9 @@ const FLIPS_PER_SECOND: u32 = 150;
 /// Of them, on their way at once.
 const AT_ONCE: usize = 24;
 
+/// Machines with instances. A change of a check costs Consul time for each other check of its machine.
+const MACHINES: usize = 500;
+
 const HOT: &str = "hot";
 /// The service that is changed to see how late that is.
 pub(crate) const PROBED: &str = "service-7";
@@ -39,10 +42,10 @@ impl Size {
 
 /// Its instance that is changed.
 pub(crate) fn probe() -> Instance {
-    instance(PROBED, 0)
+    instance(PROBED, 0, 7)
 }
 
-fn instance(service: &str, number: usize) -> Instance {
+fn instance(service: &str, number: usize, machine: usize) -> Instance {
     let [_, _, high, low] = (number as u32).to_be_bytes();
     Instance::new(
         service,
@@ -50,7 +53,7 @@ fn instance(service: &str, number: usize) -> Instance {
         &format!("10.9.{high}.{low}"),
         8080,
     )
-    .on(&format!("machine-{}", number % 50), "10.8.0.1")
+    .on(&format!("machine-{}", machine % MACHINES), "10.8.0.1")
     .meta("version", "v1")
     .tag("primary")
 }
@@ -58,9 +61,13 @@ fn instance(service: &str, number: usize) -> Instance {
 /// Registers everything.
 pub(crate) async fn register(server: &RealConsul, size: Size) -> Result<()> {
     let services = (0..size.services).flat_map(|service| {
-        (0..size.instances).map(move |number| instance(&format!("service-{service}"), number))
+        // The instances of a service are on machines of their own, and each machine has instances of many services.
+        (0..size.instances).map(move |number| {
+            let name = format!("service-{service}");
+            instance(&name, number, service + number)
+        })
     });
-    let hot = (0..size.hot).map(|number| instance(HOT, number));
+    let hot = (0..size.hot).map(|number| instance(HOT, number, number));
     server.register_all(services.chain(hot)).await
 }
 
@@ -79,7 +86,7 @@ pub(crate) async fn flip(consul: SocketAddr) -> Result<()> {
                 0 => "critical",
                 _ => "passing",
             };
-            let instance = instance(HOT, place);
+            let instance = instance(HOT, place, place);
             let check = format!("service:{}", instance.id());
             let registration = json!({
                 "Node": instance.node(),

@@ -1,5 +1,7 @@
 //! Many instances for a real Consul, sooner than one after the other.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -15,11 +17,12 @@ impl RealConsul {
     /// When one of them is refused.
     pub async fn register_all(&self, instances: impl IntoIterator<Item = Instance>) -> Result<()> {
         let mut instances = instances.into_iter();
+        let mut nodes = BTreeSet::new();
         loop {
             let operations: Vec<Value> = instances
                 .by_ref()
                 .take(AT_ONCE)
-                .flat_map(|instance| operations(instance.registration()))
+                .flat_map(|instance| operations(instance.registration(), &mut nodes))
                 .collect();
             if operations.is_empty() {
                 return Ok(());
@@ -30,9 +33,11 @@ impl RealConsul {
     }
 }
 
-fn operations(registration: Registration) -> impl Iterator<Item = Value> {
+/// With its node, unless that is among those that are there already.
+fn operations(registration: Registration, nodes: &mut BTreeSet<String>) -> Vec<Value> {
     let node = json!({"Node": registration.node, "Address": registration.address});
     let node = json!({"Node": {"Verb": "set", "Node": node}});
+    let node = nodes.insert(registration.node.clone()).then_some(node);
     let name = registration.node;
     let service = registration
         .service
@@ -50,5 +55,5 @@ fn operations(registration: Registration) -> impl Iterator<Item = Value> {
         });
         json!({"Check": {"Verb": "set", "Check": check}})
     });
-    [node].into_iter().chain(service).chain(checks)
+    node.into_iter().chain(service).chain(checks).collect()
 }
