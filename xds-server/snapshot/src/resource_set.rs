@@ -1,6 +1,6 @@
 //! Resources of one type by name.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Borrow, cmp::Ordering, sync::Arc, time::Duration};
 
 use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 
@@ -10,7 +10,7 @@ use crate::{Resource, Version};
 /// who ask for them by name.
 #[derive(Clone, Debug, Default)]
 pub struct ResourceSet {
-    members: OrdMap<Arc<str>, Resource>,
+    members: OrdMap<Key, Resource>,
     /// Of the names and versions of all members, kept up with each change.
     digest: Option<Version>,
     /// What few sets have.
@@ -19,13 +19,45 @@ pub struct ResourceSet {
 
 #[derive(Clone, Debug, Default)]
 struct Rare {
-    on_demand: OrdMap<Arc<str>, Resource>,
+    on_demand: OrdMap<Key, Resource>,
     /// Like that of the members.
     digest: Option<Version>,
     /// Aliases, each with the name of a resource that has it.
     aliases: OrdSet<(Arc<str>, Arc<str>)>,
     /// Names of the resources that clients keep for a time only.
     expiring: OrdMap<Arc<str>, Duration>,
+}
+
+/// A name. Where one set came from another, nearly all their names are the same ones, and a look at the pointer tells: a difference
+/// compares all names of a node, which begin alike.
+#[derive(Clone, Debug, Eq)]
+struct Key(Arc<str>);
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        self.0.cmp(&other.0)
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 /// How one set differs from another.
@@ -91,9 +123,9 @@ impl ResourceSet {
     pub fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = &Resource> {
         let on_demand = self.rare.as_ref().map(|rare| &rare.on_demand);
         let maps = std::iter::once(&self.members).chain(on_demand);
-        let start: Arc<str> = prefix.into();
+        let start = Key(prefix.into());
         maps.flat_map(move |map| {
-            let (prefix, start) = (start.clone(), start.clone());
+            let (prefix, start) = (start.0.clone(), start.clone());
             map.range(start..)
                 .map(|(_, resource)| resource)
                 .take_while(move |resource| resource.name().starts_with(&*prefix))
@@ -152,7 +184,7 @@ impl ResourceSet {
         &'a self,
         older: &'a Self,
     ) -> impl Iterator<Item = ResourceChange<'a>> {
-        static NONE: std::sync::LazyLock<OrdMap<Arc<str>, Resource>> =
+        static NONE: std::sync::LazyLock<OrdMap<Key, Resource>> =
             std::sync::LazyLock::new(OrdMap::new);
         let of = |set: &'a Self| set.rare.as_ref().map_or(&*NONE, |rare| &rare.on_demand);
         changes(of(older), of(self))
@@ -223,8 +255,8 @@ impl ResourceSet {
 }
 
 fn changes<'a>(
-    older: &'a OrdMap<Arc<str>, Resource>,
-    newer: &'a OrdMap<Arc<str>, Resource>,
+    older: &'a OrdMap<Key, Resource>,
+    newer: &'a OrdMap<Key, Resource>,
 ) -> impl Iterator<Item = ResourceChange<'a>> {
     older.diff(newer).filter_map(|item| match item {
         DiffItem::Add(_, resource) => Some(ResourceChange::Upserted(resource)),
@@ -236,7 +268,7 @@ fn changes<'a>(
 }
 
 fn upsert(
-    map: &mut OrdMap<Arc<str>, Resource>,
+    map: &mut OrdMap<Key, Resource>,
     digest: &mut Option<Version>,
     resource: Resource,
 ) -> bool {
@@ -244,7 +276,7 @@ fn upsert(
     if before.is_some_and(|before| before.version() == resource.version()) {
         // Not even the origins are worth waking anybody, but they must stay true.
         if before.is_some_and(|before| before.origins() != resource.origins()) {
-            map.insert(resource.name().clone(), resource);
+            map.insert(Key(resource.name().clone()), resource);
         }
         return false;
     }
@@ -253,7 +285,7 @@ fn upsert(
         sum = sum.without_member(digest_of(before));
     }
     *digest = Some(sum.with_member(digest_of(&resource)));
-    map.insert(resource.name().clone(), resource);
+    map.insert(Key(resource.name().clone()), resource);
     true
 }
 
