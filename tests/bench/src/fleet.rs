@@ -13,7 +13,7 @@ use bowline_mesh::{
     Network, Object, OutboundMode, PathMatch, Protocol, Proxy, RegionOrder, RegistryEvent,
     RegistryId, RegistrySettings, Rewrite, Role, RouteDelivery, RouteParent, Service, ServicePort,
     Source, Spec, Timeouts, TrafficSettings, ValueMatch, Workload, WorkloadPort,
-    view::{EndpointsKey, InboundKey, OutboundKey},
+    view::{EndpointsKey, InboundKey, OutboundKey, SidecarPorts},
 };
 
 const NAMESPACES: usize = 50;
@@ -248,11 +248,11 @@ impl Fleet {
 
     /// What the sidecars of one kind of workload share.
     pub fn inbound_key(self, index: usize) -> InboundKey {
-        InboundKey {
+        InboundKey::Sidecar(SidecarPorts {
             capture: Capture::Transparent,
             ports: vec![workload_port(index)],
             families: IpFamilies::V4,
-        }
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-"""A gRPC server that answers every call with its name. It prints its port, and ends when nobody holds its standard input."""
+"""A gRPC server that answers every call with its name; with `xds`, once its control plane has told it to. It prints its port, and ends
+when nobody holds its standard input."""
 
 import sys
 from concurrent import futures
@@ -7,6 +8,7 @@ import grpc
 
 NAME = sys.argv[1].encode()
 PORT = sys.argv[2] if len(sys.argv) > 2 else "0"
+XDS = "xds" in sys.argv[3:]
 
 
 class EveryMethod(grpc.GenericRpcHandler):
@@ -14,7 +16,7 @@ class EveryMethod(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(lambda request, context: NAME)
 
 
-server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), handlers=[EveryMethod()])
+server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), handlers=[EveryMethod()], xds=XDS)
 port = server.add_insecure_port(f"127.0.0.1:{PORT}")
 server.start()
 print(port, flush=True)

@@ -11,6 +11,7 @@ mod due;
 mod gate;
 mod heartbeat;
 mod lingering;
+mod made;
 mod outstanding;
 mod protocol;
 mod quarantine;
@@ -47,6 +48,7 @@ pub(crate) use self::{
 };
 use self::{
     gate::{Gate, Role, is_gating},
+    made::Made,
     outstanding::{Content, Outstanding},
     protocol::{Draft, Order},
     received::EmptyRequests,
@@ -67,6 +69,8 @@ pub(crate) struct Session<P> {
     /// By type that is not asked for yet: what resources belong to that have to be sent whatever the client says that it holds.
     disbelieved: BTreeMap<ResourceType, BTreeSet<Arc<str>>>,
     gate: Gate,
+    /// Beside what everybody is served, where layers have recipes.
+    made: Option<Box<Made>>,
     last_nonce: u64,
     /// Answers to requests for types that nobody serves.
     denials: VecDeque<Response>,
@@ -82,6 +86,7 @@ impl<P: Protocol> Session<P> {
             tracks: Tracks::default(),
             disbelieved: BTreeMap::new(),
             gate: Gate::default(),
+            made: None,
             last_nonce: 0,
             denials: VecDeque::new(),
             protocol: PhantomData,
@@ -95,7 +100,12 @@ impl<P: Protocol> Session<P> {
 
     /// Takes a new snapshot.
     pub(crate) fn update(&mut self, snapshot: Snapshot) {
-        self.gate.update(snapshot);
+        let before = self.made.take().map(|made| *made);
+        self.made = Made::beside(&snapshot, before, &self.tracks).map(Box::new);
+        self.gate.update(match &self.made {
+            Some(made) => made.snapshot(),
+            None => snapshot,
+        });
     }
 
     /// Takes a request of the client.
@@ -131,6 +141,10 @@ impl<P: Protocol> Session<P> {
             return Ok(Received::Outdated(resource_type));
         }
         let (verdict, has_stale_nonce) = judge::<P>(track, header, &interest, now);
+        let names_before = self
+            .made
+            .is_some()
+            .then(|| track.subscription.names().clone());
         P::subscribe(track, interest, order, &self.names);
         let names = track.subscription.names().len();
         let has_wildcard = track.subscription.has_wildcard();
@@ -140,6 +154,12 @@ impl<P: Protocol> Session<P> {
                 resource_type,
                 max: self.settings.names_max,
             });
+        }
+        if let (Some(made), Some(before)) = (&mut self.made, names_before)
+            && !before.is(track.subscription.names())
+            && made.follow(resource_type, track.subscription.names())
+        {
+            self.gate.update(made.snapshot());
         }
         Ok(Received::Current(Current {
             resource_type,

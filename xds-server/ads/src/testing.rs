@@ -1,9 +1,9 @@
 //! Small snapshots for tests, written as `TYPE name content` or `TYPE name content alias alias`. `~name` is on demand, and `content!10` has
-//! a time to live of 10 seconds.
+//! a time to live of 10 seconds. `beginning%s` is a recipe for all names that begin so.
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_snapshot::{Body, Layer, Resource, ResourceType, Snapshot, Version};
+use bowline_snapshot::{Body, Layer, Recipe, Resource, ResourceType, Snapshot, Version};
 use bytes::Bytes;
 
 /// One layer, for example `layer(&["CDS a 1", "EDS a 1"])`.
@@ -14,6 +14,15 @@ pub(crate) fn layer(resources: &[&str]) -> Arc<Layer> {
         let [short_name, name, content, aliases @ ..] = &words[..] else {
             panic!("{text} is not `TYPE name content`");
         };
+        if let Some(beginning) = name.strip_suffix("%s") {
+            let (beginning, content) = (beginning.to_owned(), (*content).to_owned());
+            let recipe = Recipe::new(move |name| {
+                name.starts_with(&beginning)
+                    .then(|| resource(name, &content))
+            });
+            layer.set_recipe(type_named(short_name), recipe);
+            continue;
+        }
         let (content, ttl) = match content.split_once('!') {
             Some((content, ttl)) => (content, Some(Duration::from_secs(ttl.parse().unwrap()))),
             None => (*content, None),

@@ -12,5 +12,5 @@ mod service;
 pub use endpoints::{Elsewhere, EndpointsView, Way};
 pub use gateway::{GatewayView, ListenerView, StreamRouteView};
 pub use inbound::InboundView;
-pub use key::{EndpointsKey, InboundKey, OutboundKey, OwnKey, ViewKey};
+pub use key::{EndpointsKey, InboundKey, OutboundKey, OwnKey, SidecarPorts, ViewKey};
 pub use service::{RouteView, ServiceView};

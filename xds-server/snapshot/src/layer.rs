@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Resource, ResourceSet, ResourceType};
+use crate::{Recipe, Resource, ResourceSet, ResourceType};
 
 /// Resources of several types, shared by every proxy with the same view. A clone costs nothing and changing it costs the change.
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
     types: BTreeMap<ResourceType, ResourceSet>,
+    recipes: BTreeMap<ResourceType, Recipe>,
 }
 
 impl Layer {
@@ -52,6 +53,23 @@ impl Layer {
         removed
     }
 
+    /// Has resources of a type made when they are asked for by name, beside those that are there.
+    pub fn set_recipe(&mut self, resource_type: ResourceType, recipe: Recipe) {
+        self.recipes.insert(resource_type, recipe);
+    }
+
+    /// How resources of a type are made that are not there before somebody asks for them.
+    pub fn recipe(&self, resource_type: ResourceType) -> Option<&Recipe> {
+        self.recipes.get(&resource_type)
+    }
+
+    /// All recipes, by type.
+    pub fn recipes(&self) -> impl Iterator<Item = (ResourceType, &Recipe)> {
+        self.recipes
+            .iter()
+            .map(|(resource_type, recipe)| (*resource_type, recipe))
+    }
+
     /// All resources, by type in the order of an update; members before resources on demand, each by name.
     pub fn iter(&self) -> impl Iterator<Item = (ResourceType, &Resource)> {
         self.types.iter().flat_map(|(resource_type, set)| {
@@ -65,21 +83,27 @@ impl Layer {
         self.types.values().map(ResourceSet::len).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there is none, and none is made.
     pub fn is_empty(&self) -> bool {
-        self.types.is_empty()
+        self.types.is_empty() && self.recipes.is_empty()
     }
 
     /// Whether both share all their content, which is cheap to see. Layers with equal content may say no.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.types.len() == other.types.len()
-            && self
-                .types
+        let same_types =
+            self.types
                 .iter()
                 .zip(&other.types)
                 .all(|((one_type, one), (other_type, other))| {
                     one_type == other_type && one.is_same(other)
-                })
+                });
+        let same_recipes = self.recipes.iter().zip(&other.recipes).all(
+            |((one_type, one), (other_type, other))| one_type == other_type && one.is_same(other),
+        );
+        self.types.len() == other.types.len()
+            && self.recipes.len() == other.recipes.len()
+            && same_types
+            && same_recipes
     }
 }
 
@@ -108,6 +132,21 @@ mod tests {
         assert!(!newer.remove(ResourceType::CLUSTER, "b"));
         assert!(newer.remove(ResourceType::CLUSTER, "a"));
         assert!(newer.is_empty());
+    }
+
+    #[test]
+    fn a_recipe_is_content_too() {
+        let recipe = || Recipe::new(|name| Some(resource(name, "1")));
+        let older = Layer::default();
+        let mut newer = older.clone();
+        newer.set_recipe(ResourceType::LISTENER, recipe());
+        assert!(!newer.is_same(&older) && !newer.is_empty());
+        assert!(newer.is_same(&newer.clone()));
+        let mut other = older.clone();
+        other.set_recipe(ResourceType::LISTENER, recipe());
+        assert!(!newer.is_same(&other));
+        // Nothing is there before somebody asks.
+        assert!(newer.get(ResourceType::LISTENER, "a").is_none() && newer.iter().next().is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Layer, Resource, ResourceType, Version};
+use crate::{Layer, Recipe, Resource, ResourceType, Version};
 
 /// To look for one name costs as much as to go on by so many members.
 const LOOKUP_COST: usize = 8;
@@ -10,7 +10,8 @@ const LOOKUP_COST: usize = 8;
 /// Outbound, endpoints, inbound and own.
 pub const LAYERS_MAX: usize = 4;
 
-/// Up to [`LAYERS_MAX`] shared layers of one generation. It owns nothing else; a clone costs a few reference counts.
+/// Up to [`LAYERS_MAX`] shared layers of one generation, and what was made for one stream. It owns nothing else; a clone costs a few
+/// reference counts.
 ///
 /// Names are disjoint between layers by construction of whoever fills them; where they are not, the earlier layer wins.
 #[derive(Clone, Debug)]
@@ -91,6 +92,29 @@ impl Snapshot {
             }
         }
         found
+    }
+
+    /// Makes the resource with a name of which there is none before somebody asks for it.
+    pub fn make(&self, resource_type: ResourceType, name: &str) -> Option<Resource> {
+        self.layers
+            .iter()
+            .filter_map(|layer| layer.recipe(resource_type))
+            .find_map(|recipe| recipe.make(name))
+    }
+
+    /// How resources are made that are not there before somebody asks for them, layer by layer, by type within each.
+    pub fn recipes(&self) -> impl Iterator<Item = (ResourceType, &Recipe)> {
+        self.layers.iter().flat_map(|layer| layer.recipes())
+    }
+
+    /// The same with one more layer behind the others, of what was made for one stream.
+    #[must_use]
+    pub fn with_made(&self, made: Arc<Layer>) -> Self {
+        let layers = self.layers.iter().cloned();
+        Self {
+            layers: layers.chain([made]).collect(),
+            ..self.clone()
+        }
     }
 
     /// Whether some resource of the type has an alias.

@@ -53,7 +53,8 @@ pub struct Listed {
     pub resource: Value,
 }
 
-/// The resources of a snapshot by the short name of their type, in the order of their names.
+/// The resources of a snapshot by the short name of their type, in the order of their names. What is made for those who ask for it by name is
+/// among them where it is selected by its name.
 pub fn list(snapshot: &Snapshot, selection: &Selection) -> BTreeMap<&'static str, Vec<Listed>> {
     let Selection {
         resource_type,
@@ -63,6 +64,9 @@ pub fn list(snapshot: &Snapshot, selection: &Selection) -> BTreeMap<&'static str
         .into_iter()
         .filter(|candidate| resource_type.is_none_or(|wanted| wanted == *candidate))
         .map(|resource_type| {
+            let made = name
+                .as_deref()
+                .and_then(|name| snapshot.make(resource_type, name));
             let mut listed: Vec<_> = snapshot
                 .members(resource_type)
                 .chain(snapshot.on_demand(resource_type))
@@ -70,6 +74,7 @@ pub fn list(snapshot: &Snapshot, selection: &Selection) -> BTreeMap<&'static str
                     name.as_deref()
                         .is_none_or(|name| name == &**resource.name())
                 })
+                .chain(&made)
                 .map(|resource| self::listed(snapshot, resource_type, resource))
                 .collect();
             listed.sort_by(|one, other| one.name.cmp(&other.name));

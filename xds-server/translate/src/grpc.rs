@@ -5,6 +5,7 @@
 //! does not understand it ignores or refuses, together with all that came along, so only what gRPC defines is written here.
 
 mod assembly;
+pub(crate) mod server;
 
 use std::sync::Arc;
 
@@ -21,11 +22,8 @@ use bowline_proto::{
             listener::v3::{ApiListener, Listener},
             route::v3::{Route, RouteConfiguration, VirtualHost, route::Action, route_action},
         },
-        extensions::filters::{
-            http::router::v3::Router,
-            network::http_connection_manager::v3::{
-                HttpConnectionManager, HttpFilter, Rds, http_connection_manager as hcm, http_filter,
-            },
+        extensions::filters::network::http_connection_manager::v3::{
+            HttpConnectionManager, Rds, http_connection_manager as hcm,
         },
     },
 };
@@ -120,13 +118,7 @@ fn listener(name: &str, routes: &str) -> Listener {
             config_source: Some(http::ads()),
             route_config_name: routes.to_owned(),
         })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(
-                any(&Router::default()),
-            )),
-            ..HttpFilter::default()
-        }],
+        http_filters: vec![http::router()],
         ..HttpConnectionManager::default()
     };
     Listener {

@@ -70,7 +70,7 @@ pub(crate) fn connection_manager(
     downstream: Downstream,
     routes: Routes,
 ) -> Filter {
-    filter(&config(stat_prefix, downstream, routes))
+    manager_filter(&config(stat_prefix, downstream, routes))
 }
 
 /// The same for a workload whose routes may forward requests to any host, and open tunnels: `lookup` finds the host.
@@ -78,13 +78,25 @@ pub(crate) fn forward_proxy(stat_prefix: &str, routes: Routes, lookup: HttpFilte
     let mut config = config(stat_prefix, Downstream::Trusted, routes);
     config.http_filters.insert(0, lookup);
     config.upgrade_configs.push(upgrade("CONNECT"));
-    filter(&config)
+    manager_filter(&config)
 }
 
-fn filter(config: &HttpConnectionManager) -> Filter {
+/// The filter that is this connection manager.
+pub(crate) fn manager_filter(config: &HttpConnectionManager) -> Filter {
     Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(filter::ConfigType::TypedConfig(any(config))),
+    }
+}
+
+/// The HTTP filter that sends requests where their routes say: the last of all.
+pub(crate) fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(
+            any(&Router::default()),
+        )),
+        ..HttpFilter::default()
     }
 }
 
@@ -106,13 +118,7 @@ fn config(stat_prefix: &str, downstream: Downstream, routes: Routes) -> HttpConn
     let mut config = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(route_specifier),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(
-                any(&Router::default()),
-            )),
-            ..HttpFilter::default()
-        }],
+        http_filters: vec![router()],
         upgrade_configs: vec![upgrade("websocket")],
         // `/a/../b` must not be routed by one reading and served by another. Escaped slashes and double slashes stay: there are
         // APIs to which they mean something.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use bowline_mesh::{
     Capture, Code, IpFamilies, Problem, Protocol, WorkloadPort,
-    view::{InboundKey, InboundView},
+    view::{InboundKey, InboundView, SidecarPorts},
 };
 use bowline_proto::duration;
 use bowline_proto::envoy::config::{
@@ -16,12 +16,13 @@ use bowline_proto::envoy::config::{
     listener::v3::{FilterChain, Listener},
     route::v3::{RouteAction, RouteConfiguration, VirtualHost, route::Action, route_action},
 };
-use bowline_snapshot::{Layer, Resource, ResourceType};
+use bowline_snapshot::{Layer, Recipe, Resource, ResourceType};
 
 use crate::{
     Translated, admin_port,
     circuit_breaker::circuit_breakers,
     cluster::{Caller, discovery, original_destination, protocol_options},
+    grpc::server,
     http::{Downstream, Routes, connection_manager},
     listener::{
         self, Place, Silence, Socket, any_chain, for_port, http_chain, http_inspector, inspect,
@@ -35,16 +36,22 @@ use crate::{
     virtual_outbound::{INBOUND_PORT, OUTBOUND_PORT, loop_chain},
 };
 
-/// The inbound layer of sidecars with one key.
+/// The inbound layer of workloads with one key.
 pub fn inbound(view: &InboundView) -> Translated<Layer> {
     let InboundView { settings, key } = view;
     let mut layer = Layer::default();
-    let problems = match key.capture {
-        Capture::Transparent => {
-            transparent(key, &mut layer);
+    let problems = match key {
+        InboundKey::Sidecar(key) => match key.capture {
+            Capture::Transparent => {
+                transparent(key, &mut layer);
+                Vec::new()
+            }
+            Capture::Explicit => explicit(key, settings.explicit_http_port, &mut layer),
+        },
+        InboundKey::Grpc => {
+            layer.set_recipe(ResourceType::LISTENER, Recipe::new(server::listener));
             Vec::new()
         }
-        Capture::Explicit => explicit(key, settings.explicit_http_port, &mut layer),
     };
     Translated::new(layer, problems)
 }
@@ -64,8 +71,8 @@ fn add_listener(layer: &mut Layer, listener: &Listener) {
 }
 
 /// One listener gets everything, by the port that it was for.
-fn transparent(key: &InboundKey, layer: &mut Layer) {
-    let InboundKey {
+fn transparent(key: &SidecarPorts, layer: &mut Layer) {
+    let SidecarPorts {
         capture: _,
         ports,
         families,
@@ -125,8 +132,8 @@ fn transparent(key: &InboundKey, layer: &mut Layer) {
 }
 
 /// A listener in front of each port that the application serves on loopback.
-fn explicit(key: &InboundKey, http_port: u16, layer: &mut Layer) -> Vec<Problem> {
-    let InboundKey {
+fn explicit(key: &SidecarPorts, http_port: u16, layer: &mut Layer) -> Vec<Problem> {
+    let SidecarPorts {
         capture: _,
         ports,
         families,

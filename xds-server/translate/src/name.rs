@@ -22,6 +22,8 @@ pub const DNS_LISTENER: &str = "dns_127.0.0.1_15053";
 pub const EXPLICIT_ROUTES: &str = "http";
 /// What all names begin with by which callers of other networks say what they want.
 pub const SERVER_NAME_PREFIX: &str = "outbound_.";
+/// What all names begin with by which gRPC servers ask for the listener of the address at which they listen (gRFC A36).
+pub const SERVER_LISTENER: &str = "grpc/server?xds.resource.listening_address=";
 /// No cluster has this name. Requests for it are answered as [`crate`]'s routes say for clusters that are not there: with 500.
 pub const UNRESOLVED_CLUSTER: &str = "unresolved";
 

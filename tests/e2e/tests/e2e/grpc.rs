@@ -122,6 +122,62 @@ async fn a_call_of_a_service_that_is_not_there_ends_and_works_once_it_is() {
 }
 
 #[tokio::test]
+async fn a_server_serves_when_it_is_told_to_and_goes_on_while_the_control_plane_restarts() {
+    let mut world = World::prepare(&inventory(&[]), "").await;
+    // No registry knows it yet.
+    let one = Server::with_xds("one", &world).await;
+    let target = format!("127.0.0.1:{}", one.port());
+    let mut direct = Client::at(Kind::Python, &world, &target).await;
+    let report = direct.call(1).await.unwrap();
+    assert_eq!(report.answered_by("one"), 0, "{report:?}");
+    assert!(report.failed[0].0.starts_with("UNAVAILABLE"), "{report:?}");
+
+    world.bowline.launch().await.unwrap();
+    eventually("it serves", async || {
+        let report = direct.call(1).await?;
+        anyhow::ensure!(report.answered_by("one") == 1, "{report:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    world.write_inventory(&inventory(&[(&one, 1, "")]));
+    let mut client = Client::at(Kind::Python, &world, "xds:///cart.shop:50051").await;
+    eventually("it is found", async || {
+        let report = client.call(1).await?;
+        anyhow::ensure!(report.answered_by("one") == 1, "{report:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+
+    world.bowline.kill().await.unwrap();
+    until(&mut client, "calls go on", |report| {
+        report.answered_by("one") == 20
+    })
+    .await;
+    world.bowline.launch().await.unwrap();
+    eventually("the server has its listener again", async || {
+        let proxies = world.bowline.admin_json("/v1/proxies").await?;
+        let mut all = proxies.as_array().into_iter().flatten();
+        let server = all.find(|proxy| proxy["cluster"] == "one.shop");
+        let acknowledged = server.map(|server| &server["types"]["LDS"]["acknowledged"]);
+        anyhow::ensure!(
+            acknowledged.is_some_and(|version| version.is_object()),
+            "{proxies}"
+        );
+        Ok(())
+    })
+    .await
+    .unwrap();
+    for client in [&mut client, &mut direct] {
+        until(client, "calls go on with the next one", |report| {
+            report.answered_by("one") == 20
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn routes_move_calls_and_lose_none() {
     let (one, two) = (Server::start("one").await, Server::start("two").await);
     let services = inventory(&[(&one, 1, "")]);

@@ -57,10 +57,19 @@ pub struct EndpointsKey {
 
 /// What influences what a workload itself listens on. Its address is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InboundKey {
+pub enum InboundKey {
+    /// A sidecar listens for it.
+    Sidecar(SidecarPorts),
+    /// Its gRPC library does, where its own code says.
+    Grpc,
+}
+
+/// What influences what a sidecar listens on for its workload.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SidecarPorts {
     /// How connections come to it.
     pub capture: Capture,
-    /// What it serves, by number.
+    /// What the workload serves, by number.
     pub ports: Vec<WorkloadPort>,
     /// Which address families it listens on.
     pub families: IpFamilies,
@@ -113,17 +122,23 @@ impl ViewKey {
                 balancer: Balancer::of(&proxy.role),
             }),
         ];
-        if let Role::Sidecar(capture) = proxy.role {
-            let mut ports = workload
-                .map(|(_, workload)| workload.ports.clone())
-                .unwrap_or_default();
-            ports.sort();
-            keys.push(Self::Inbound(InboundKey {
-                capture,
-                ports,
-                families,
-            }));
-        }
+        let inbound = match proxy.role {
+            Role::Sidecar(capture) => {
+                let mut ports = workload
+                    .map(|(_, workload)| workload.ports.clone())
+                    .unwrap_or_default();
+                ports.sort();
+                Some(InboundKey::Sidecar(SidecarPorts {
+                    capture,
+                    ports,
+                    families,
+                }))
+            }
+            Role::Grpc => Some(InboundKey::Grpc),
+            // All that they listen on is towards others.
+            Role::Gateway(_) | Role::EastWest => None,
+        };
+        keys.extend(inbound.map(Self::Inbound));
         keys
     }
 }
@@ -218,11 +233,12 @@ impl fmt::Display for ViewKey {
                     Balancer::Grpc => f.write_str("/grpc"),
                 }
             }
-            Self::Inbound(InboundKey {
+            Self::Inbound(InboundKey::Grpc) => f.write_str("inbound/grpc"),
+            Self::Inbound(InboundKey::Sidecar(SidecarPorts {
                 capture,
                 ports,
                 families,
-            }) => {
+            })) => {
                 write!(f, "inbound/{capture:?}/{families:?}")?;
                 ports.iter().try_for_each(
                     |WorkloadPort {

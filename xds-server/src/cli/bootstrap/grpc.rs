@@ -1,5 +1,6 @@
-//! The bootstrap of an application whose gRPC library speaks xDS itself: the file that `GRPC_XDS_BOOTSTRAP` names (gRFC A27, A65).
+//! The bootstrap of an application whose gRPC library speaks xDS itself: the file that `GRPC_XDS_BOOTSTRAP` names (gRFC A27, A36, A65).
 
+use bowline_translate::name;
 use serde_json::{Value, json};
 
 use super::envoy::{Bootstrap, Tls};
@@ -25,6 +26,7 @@ pub(super) fn bootstrap(of: &Bootstrap) -> Value {
             "server_features": ["xds_v3"],
         }],
         "node": node,
+        "server_listener_resource_name_template": format!("{}%s", name::SERVER_LISTENER),
     });
     if let (Some(tls), Some(bootstrap)) = (&of.tls, bootstrap.as_object_mut()) {
         let provider = json!({"plugin_name": "file_watcher", "config": certificates(tls)});

@@ -322,6 +322,7 @@ fn a_grpc_application_says_who_it_is_and_where_its_control_plane_is() {
             "metadata": {"NAME": "web-1", "NAMESPACE": "shop"},
             "locality": {"region": "eu", "zone": "eu-1", "sub_zone": ""},
         },
+        "server_listener_resource_name_template": "grpc/server?xds.resource.listening_address=%s",
     });
     assert_eq!(bootstrap, expected);
 }

@@ -13,11 +13,11 @@ fn port(number: u16, protocol: Protocol, app_port: Option<u16>) -> WorkloadPort 
 }
 
 fn translated(capture: Capture, ports: Vec<WorkloadPort>) -> Translated<Layer> {
-    let key = InboundKey {
+    let key = InboundKey::Sidecar(SidecarPorts {
         capture,
         ports,
         families: IpFamilies::V4,
-    };
+    });
     inbound(&InboundView {
         settings: settings(),
         key,

@@ -11,7 +11,7 @@ use bowline_mesh::{
     Health, HostLookup, Hostname, IpFamilies, Labels, Locality, Mesh, MeshSettings, MeshStore,
     MutualTls, Named, Network, Object, OutboundMode, Protocol, RegionOrder, RegistryEvent,
     RegistrySettings, Role, RouteDelivery, Service, ServicePort, Source, Spec, TrafficSettings,
-    view::{EndpointsKey, InboundKey, OutboundKey, ViewKey},
+    view::{EndpointsKey, InboundKey, OutboundKey, SidecarPorts, ViewKey},
 };
 use bowline_snapshot::{Layer, ResourceType};
 use proptest::prelude::*;
@@ -145,16 +145,17 @@ fn all_keys() -> BTreeSet<ViewKey> {
         namespace: "shop".parse().unwrap(),
         name: "edge".into(),
     };
-    let inbound = InboundKey {
+    let inbound = InboundKey::Sidecar(SidecarPorts {
         capture: Capture::Explicit,
         ports: Vec::new(),
         families: IpFamilies::V4,
-    };
+    });
     let mut keys = BTreeSet::from([
         outbound(Role::EastWest, "shop", RouteDelivery::Whole),
         outbound(Role::Grpc, "shop", RouteDelivery::Whole),
         outbound(Role::Grpc, "web", RouteDelivery::Whole),
         ViewKey::Inbound(inbound),
+        ViewKey::Inbound(InboundKey::Grpc),
     ]);
     for delivery in [RouteDelivery::Whole, RouteDelivery::ByHost] {
         keys.insert(outbound(Role::Gateway(gateway.clone()), "shop", delivery));

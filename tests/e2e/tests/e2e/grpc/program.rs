@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use bowline_harness::Bowline;
+use bowline_harness::{Bowline, free_port};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -99,6 +99,20 @@ impl Server {
         }
     }
 
+    /// One that asks the control plane whether and how it serves, by a bootstrap of ours. It is not waited for.
+    pub(crate) async fn with_xds(name: &str, world: &World) -> Self {
+        let bootstrap = bootstrap(&world.bowline, world.folder(), name).await;
+        let python = xtask::grpc::python().unwrap();
+        let port = free_port().unwrap();
+        let arguments = [name, &port.to_string(), "xds"];
+        let environment = [("GRPC_XDS_BOOTSTRAP", bootstrap)];
+        let program = Program::start(&python, "grpc_server.py", &arguments, &environment).unwrap();
+        Self {
+            _program: program,
+            port,
+        }
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -122,19 +136,8 @@ impl Client {
 
     /// The same in a folder.
     pub(crate) async fn start(kind: Kind, bowline: &Bowline, folder: &Path, target: &str) -> Self {
-        let command = [
-            "bootstrap",
-            "--role",
-            "grpc",
-            "--name",
-            "web-1",
-            "--namespace",
-            NAMESPACE,
-        ];
-        let bootstrap = bowline.output(&command).await.unwrap();
-        let file = folder.join("grpc.json");
-        std::fs::write(&file, bootstrap).unwrap();
-        let mut environment = vec![("GRPC_XDS_BOOTSTRAP", file)];
+        let bootstrap = bootstrap(bowline, folder, "web-1").await;
+        let mut environment = vec![("GRPC_XDS_BOOTSTRAP", bootstrap)];
         let (program, script) = match kind {
             Kind::Python => (xtask::grpc::python().unwrap(), "grpc_client.py"),
             Kind::Node => {
@@ -162,6 +165,16 @@ impl Client {
             failed: failed.into_iter().collect(),
         })
     }
+}
+
+/// Writes the bootstrap of an application into a folder.
+async fn bootstrap(bowline: &Bowline, folder: &Path, name: &str) -> PathBuf {
+    let node = ["--name", name, "--namespace", NAMESPACE];
+    let command = [&["bootstrap", "--role", "grpc"], node.as_slice()].concat();
+    let bootstrap = bowline.output(&command).await.unwrap();
+    let file = folder.join(format!("{name}.json"));
+    std::fs::write(&file, bootstrap).unwrap();
+    file
 }
 
 impl Report {

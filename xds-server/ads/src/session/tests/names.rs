@@ -1,6 +1,6 @@
 //! What names stand for: resources on demand, virtual hosts, collections. Numbers in brackets are those of the protocol checklist.
 
-use super::*;
+use super::{super::made::MADE_MAX, *};
 
 #[test]
 fn what_is_on_demand_is_not_part_of_a_wildcard() {
@@ -40,6 +40,68 @@ fn a_cluster_on_demand_comes_beside_the_wildcard_and_follows_changes() {
         ("LDS ack * x", ""),
         ("serve LDS a 1, LDS ~x 2", "LDS a=1 x=2"),
         ("LDS ack x", "LDS x=2"),
+    ]);
+}
+
+#[test]
+fn what_is_made_by_name_is_there_for_whoever_asks_and_no_part_of_a_wildcard() {
+    // (83)
+    check::<StateOfTheWorld>(&[
+        ("serve LDS a 1, LDS s/%s 1", ""),
+        ("LDS a s/x t", "LDS a=1 s/x=1"),
+        ("LDS ack a s/x s/y", "LDS a=1 s/x=1 s/y=1"),
+        ("LDS ack a s/y", ""),
+        // The same, made anew.
+        ("serve LDS a 1, LDS s/%s 1", ""),
+        ("serve LDS a 1, LDS s/%s 2", "LDS a=1 s/y=2"),
+        ("LDS ack a s/y", ""),
+        ("serve LDS a 1", "LDS a=1"),
+        ("LDS ack a s/y", ""),
+        ("serve LDS a 1, LDS s/%s 2", "LDS a=1 s/y=2"),
+    ]);
+    check::<Delta>(&[
+        ("serve LDS a 1, LDS s/%s 1", ""),
+        ("LDS", "LDS a=1"),
+        ("LDS ack +s/x +t", "LDS s/x=1 -t"),
+        ("LDS ack +s/y -s/x", "LDS s/y=1 -s/x"),
+        ("LDS ack", ""),
+        ("serve LDS a 1, LDS s/%s 1", ""),
+        ("serve LDS a 1, LDS s/%s 2", "LDS s/y=2"),
+        ("LDS ack", ""),
+        ("serve LDS a 1", "LDS -s/y"),
+    ]);
+}
+
+#[test]
+fn no_stream_is_made_more_than_it_can_need() {
+    let mut conversation = Conversation::<StateOfTheWorld>::new(Settings::new("test"));
+    conversation.step("serve LDS s/%s 1");
+    let names: Vec<String> = (0..=MADE_MAX).map(|number| format!("s/{number}")).collect();
+    let answer = conversation.step(&format!("LDS {}", names.join(" ")));
+    assert_eq!(answer.matches("=1").count(), MADE_MAX);
+    // What is asked for no more makes room.
+    let answer = conversation.step("LDS ack s/new");
+    assert_eq!(answer, "LDS s/new=1");
+}
+
+#[test]
+fn what_was_made_before_a_reconnect_is_known_again() {
+    // (83)
+    check::<Delta>(&[
+        ("serve LDS s/%s 1", ""),
+        ("LDS +s/x +s/y @s/x=1 @s/y=0", "LDS s/y=1"),
+    ]);
+}
+
+#[test]
+fn what_is_made_waits_for_clusters_like_what_is_there() {
+    // (83)
+    check::<StateOfTheWorld>(&[
+        ("serve CDS a 1, LDS s/%s 1", ""),
+        ("CDS a", "CDS a=1"),
+        ("LDS s/x", ""),
+        ("CDS ack a", "LDS s/x=1"),
+        ("LDS ack s/x s/y", "LDS s/x=1 s/y=1"),
     ]);
 }
 

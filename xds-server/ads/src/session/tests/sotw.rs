@@ -293,6 +293,13 @@ fn a_grpc_client_is_told_once_what_does_not_exist() {
         ),
         ("EDS ack e y z", "EDS !z"),
     ]);
+    // Of names that are made when they are asked for, too.
+    check(&[
+        ("serve LDS s/%s 1", ""),
+        ("LDS s/x t/x", "LDS s/x=1 !t/x"),
+        ("LDS ack s/x t/x", ""),
+        ("LDS ack s/x", ""),
+    ]);
     // What is not known yet may exist.
     check(&[("partly LDS a 1", ""), ("LDS x", "LDS")]);
 }
