@@ -14,7 +14,7 @@ use prost::Message;
 
 use crate::{
     cluster::{
-        proxies::{Proxies, Subject},
+        proxies::{Arrived, Proxies, Subject},
         run::start,
     },
     statistics::Percentiles,
@@ -152,7 +152,7 @@ async fn measure(
             anyhow::Ok(Instant::now())
         };
         let (written, arrived) = tokio::join!(write, proxies.until(marker));
-        let (first, last) = arrived?;
+        let Arrived { first, last, .. } = arrived?;
         writes.push(written?.saturating_duration_since(begun));
         firsts.push(first.saturating_duration_since(begun));
         lasts.push(last.saturating_duration_since(begun));

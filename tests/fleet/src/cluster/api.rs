@@ -12,7 +12,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::scale::{Pods, Scale};
+use super::{
+    rollout::Write,
+    scale::{Pods, Scale},
+};
 
 /// An API server with a client of ours.
 #[derive(Debug)]
@@ -91,15 +94,30 @@ impl Api {
     /// When it is refused.
     pub async fn mark(&self, scale: Scale, service: usize, marker: u16) -> Result<()> {
         let slice = scale.slice(service, Some(marker));
-        let patch = json!({"endpoints": slice.get("endpoints")});
-        self.send(
-            Method::PATCH,
-            &path(&slice, Of::Object)?,
-            MERGE_PATCH,
-            &patch,
-        )
-        .await
-        .map(drop)
+        self.write(Write::Endpoints(slice)).await
+    }
+
+    /// Writes what a controller would.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn write(&self, write: Write) -> Result<()> {
+        match write {
+            Write::Create(object) => self.create(object).await,
+            Write::Endpoints(slice) => {
+                let patch = json!({"endpoints": slice.get("endpoints")});
+                let path = path(&slice, Of::Object)?;
+                let written = self.send(Method::PATCH, &path, MERGE_PATCH, &patch);
+                written.await.map(drop)
+            }
+            Write::Delete(object) => {
+                // A kubelet would say that nothing of it is left.
+                let at_once = json!({"gracePeriodSeconds": 0});
+                let path = path(&object, Of::Object)?;
+                let deleted = self.send(Method::DELETE, &path, "application/json", &at_once);
+                deleted.await.map(drop)
+            }
+        }
     }
 
     async fn create_all(&self, objects: Vec<Value>) -> Result<()> {

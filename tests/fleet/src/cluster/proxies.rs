@@ -2,7 +2,7 @@
 //! endpoints of some.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ use bowline_proto::envoy::{
     config::core::v3::Node,
     service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
 };
+use prost::Message;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -43,12 +44,52 @@ pub struct Subject {
     pub marker: fn(&[u8]) -> Option<u16>,
 }
 
+/// A marker that all proxies have got.
+#[derive(Debug)]
+pub struct Arrived {
+    /// When the first had it.
+    pub first: Instant,
+    /// When the last had it.
+    pub last: Instant,
+    /// What each has received since the marker before.
+    pub received: Vec<Received>,
+}
+
+/// What a proxy has received.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// How many responses.
+    pub responses: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How often it got the endpoints of a cluster, and the bytes of them.
+    pub assignments: BTreeMap<String, (usize, usize)>,
+    /// Resources of other types.
+    pub others: usize,
+}
+
+impl Received {
+    fn take(&mut self, response: &DeltaDiscoveryResponse) {
+        self.responses += 1;
+        self.bytes += response.encoded_len();
+        for resource in &response.resources {
+            if response.type_url == ENDPOINTS {
+                let of = self.assignments.entry(resource.name.clone()).or_default();
+                let body = resource.resource.as_ref().map(|any| any.value.len());
+                *of = (of.0 + 1, of.1 + body.unwrap_or_default());
+            } else {
+                self.others += 1;
+            }
+        }
+    }
+}
+
 /// What a proxy has.
 #[derive(Debug)]
 enum Arrival {
     /// Everything that it has asked for.
     Everything,
-    Marker(u16, Instant),
+    Marker(u16, Instant, Received),
     Ended(anyhow::Error),
 }
 
@@ -91,25 +132,31 @@ impl Proxies {
         Ok(proxies)
     }
 
-    /// When the first and the last proxy have got a marker.
+    /// Waits until all proxies have got a marker that is another than the one before.
     ///
     /// # Errors
     /// When one does not get it.
-    pub async fn until(&mut self, marker: u16) -> Result<(Instant, Instant)> {
-        let mut first = None;
-        let mut last = None;
+    pub async fn until(&mut self, marker: u16) -> Result<Arrived> {
+        let mut times = BTreeSet::new();
+        let mut all = Vec::with_capacity(self.count);
         for _ in 0..self.count {
             match self.next().await? {
-                Arrival::Marker(arrived, at) if arrived == marker => {
-                    first = first.min(Some(at)).or(Some(at));
-                    last = last.max(Some(at));
+                Arrival::Marker(arrived, at, received) if arrived == marker => {
+                    times.insert(at);
+                    all.push(received);
                 }
-                Arrival::Marker(arrived, _) => bail!("marker {arrived} came instead of {marker}"),
+                Arrival::Marker(arrived, ..) => bail!("marker {arrived} came instead of {marker}"),
                 Arrival::Everything => bail!("a proxy has begun anew"),
                 Arrival::Ended(error) => return Err(error),
             }
         }
-        first.zip(last).context("there are no proxies")
+        let first_and_last = times.first().zip(times.last());
+        let (first, last) = first_and_last.context("there are no proxies")?;
+        Ok(Arrived {
+            first: *first,
+            last: *last,
+            received: all,
+        })
     }
 
     async fn next(&mut self) -> Result<Arrival> {
@@ -147,8 +194,11 @@ async fn follow(
         })
         .await?;
     let mut missing = BTreeSet::clone(wanted);
+    let mut received = Received::default();
+    let mut marked = None;
     while let Some(response) = responses.message().await? {
         let at = Instant::now();
+        received.take(&response);
         requests
             .send(DeltaDiscoveryRequest {
                 type_url: response.type_url.clone(),
@@ -170,8 +220,10 @@ async fn follow(
                     // What was there before is no change.
                     if missing.is_empty()
                         && let Some(marker) = marker(&body)
+                        && marked.replace(marker) != Some(marker)
                     {
-                        arrivals.send(Arrival::Marker(marker, at)).await?;
+                        let received = std::mem::take(&mut received);
+                        arrivals.send(Arrival::Marker(marker, at, received)).await?;
                     }
                     if missing.remove(&resource.name) && missing.is_empty() {
                         arrivals.send(Arrival::Everything).await?;
@@ -220,10 +272,11 @@ fn node(proxy: usize, namespace: &str) -> Node {
 }
 
 impl Subject {
-    /// The first so many services of a large cluster.
-    pub fn of_scale(services: usize) -> Self {
+    /// The first so many services of a large cluster, and some other clusters.
+    pub fn of_scale(services: usize, others: Option<String>) -> Self {
+        let services = (0..services).map(scale::cluster);
         Self {
-            clusters: Arc::new((0..services).map(scale::cluster).collect()),
+            clusters: Arc::new(services.chain(others).collect()),
             namespace: scale::namespace,
             marker,
         }

@@ -8,12 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
     api::Api,
-    proxies::{Proxies, Subject},
+    proxies::{Arrived, Proxies, Received, Subject},
+    rollout::{self, Rollout, Slices},
     scale::{Pods, Scale},
 };
 use crate::{control, measure::resident_bytes, server::child::Server, statistics::Percentiles};
@@ -42,6 +43,9 @@ pub struct Options {
     /// How many slices are written, one after the other
     #[arg(long, default_value_t = 200)]
     pub changes: u16,
+    /// How many pods the Deployment has that is restarted in the end; 0 for none
+    #[arg(long, default_value_t = 1_000)]
+    pub rollout: usize,
 }
 
 /// What came of it.
@@ -61,6 +65,27 @@ pub struct Report {
     pub first: Option<Percentiles>,
     /// From before the write until the last proxy had it.
     pub last: Option<Percentiles>,
+    /// A rolling restart of a Deployment.
+    pub rollout: Option<RolloutReport>,
+}
+
+/// What a rolling restart of one Deployment cost each proxy.
+#[derive(Debug, Serialize)]
+pub struct RolloutReport {
+    /// How many pods were replaced.
+    pub pods: usize,
+    /// How often a slice was written: a proxy must know of each, and of several at once where they come fast.
+    pub slice_writes: usize,
+    /// From the first write until the last proxy had the last.
+    pub seconds: f64,
+    /// How often a proxy got the endpoints of the service: the fewest and the most of all proxies.
+    pub assignments: (usize, usize),
+    /// What one of these has on average.
+    pub assignment_kib: f64,
+    /// What a proxy received: the least and the most of all proxies.
+    pub received_mib: (f64, f64),
+    /// How much of that was something else than these endpoints: names, versions and the like.
+    pub other_percent: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,7 +134,19 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
     ));
 
     let changing = scale.services.min(CHANGING_MAX);
-    let mut proxies = Proxies::connect(xds, options.proxies, &Subject::of_scale(changing)).await?;
+    let rolled = Rollout {
+        endpoints: options.rollout,
+        pods: options.pods,
+    };
+    let (mut slices, writes) = rolled.begin();
+    let has_rollout = rolled.endpoints > 0;
+    if has_rollout {
+        for write in writes {
+            api.write(write).await?;
+        }
+    }
+    let subject = Subject::of_scale(changing, has_rollout.then(rollout::cluster));
+    let mut proxies = Proxies::connect(xds, options.proxies, &subject).await?;
     let (mut firsts, mut lasts) = (Vec::new(), Vec::new());
     for marker in 0..options.changes {
         // Another service each time.
@@ -118,18 +155,86 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
         let (stored, arrived) =
             tokio::join!(api.mark(scale, service, marker), proxies.until(marker),);
         stored?;
-        let (first, last) = arrived?;
+        let Arrived { first, last, .. } = arrived?;
         firsts.push(first.saturating_duration_since(written));
         lasts.push(last.saturating_duration_since(written));
     }
+    let served_mib = resident_bytes(server.id())? as f64 / MIB;
+    let rollout = match has_rollout {
+        true => Some(roll(&api, &mut slices, &mut proxies, options.changes).await?),
+        false => None,
+    };
     Ok(Report {
         scale,
         pods: options.pods,
         load_seconds,
         loaded_mib,
-        served_mib: resident_bytes(server.id())? as f64 / MIB,
+        served_mib,
         first: Percentiles::of(firsts),
         last: Percentiles::of(lasts),
+        rollout,
+    })
+}
+
+/// Replaces all pods of a Deployment. Markers count on from the given one.
+async fn roll(
+    api: &Api,
+    slices: &mut Slices,
+    proxies: &mut Proxies,
+    marker: u16,
+) -> Result<RolloutReport> {
+    let mark = async |slices: &Slices, marker| {
+        let write = slices.mark(marker).context("the Deployment has no pods")?;
+        api.write(write).await
+    };
+    // What came before does not count.
+    mark(slices, marker).await?;
+    proxies.until(marker).await?;
+    let begun = Instant::now();
+    let writes = slices.replace();
+    // The one with the marker is one more.
+    let slice_writes = 1 + writes.iter().filter(|write| write.is_of_a_slice()).count();
+    let all = async {
+        for write in writes {
+            api.write(write).await?;
+        }
+        mark(slices, marker + 1).await
+    };
+    let (written, arrived) = tokio::join!(all, proxies.until(marker + 1));
+    written?;
+    let Arrived { last, received, .. } = arrived?;
+    let cluster = rollout::cluster();
+    let of_service = |received: &Received| {
+        let assignments = received.assignments.get(&cluster).copied();
+        assignments.unwrap_or_default()
+    };
+    for received in &received {
+        let (count, _) = of_service(received);
+        ensure!(
+            received.others == 0 && received.assignments.len() == 1 && count <= slice_writes,
+            "a proxy was sent more than it must: {received:?}"
+        );
+    }
+    let counts = || received.iter().map(|received| of_service(received).0);
+    let bytes = || received.iter().map(|received| received.bytes);
+    let range =
+        |least: Option<usize>, most: Option<usize>| least.zip(most).context("there are no proxies");
+    let (count, content) = received
+        .iter()
+        .map(of_service)
+        .fold((0, 0), |all, of| (all.0 + of.0, all.1 + of.1));
+    let (least, most) = range(bytes().min(), bytes().max())?;
+    Ok(RolloutReport {
+        pods: slices.pods(),
+        slice_writes,
+        seconds: last.saturating_duration_since(begun).as_secs_f64(),
+        assignments: range(counts().min(), counts().max())?,
+        assignment_kib: content as f64 / count.max(1) as f64 / 1024.0,
+        received_mib: (least as f64 / MIB, most as f64 / MIB),
+        other_percent: {
+            let all = bytes().sum::<usize>();
+            100.0 * all.saturating_sub(content) as f64 / all.max(1) as f64
+        },
     })
 }
 

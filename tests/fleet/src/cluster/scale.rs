@@ -24,8 +24,8 @@ pub enum Pods {
 
 /// The port of every service.
 pub const PORT: u16 = 80;
-const TARGET_PORT: u16 = 8080;
-const PORT_NAME: &str = "http";
+pub(super) const TARGET_PORT: u16 = 8080;
+pub(super) const PORT_NAME: &str = "http";
 const NAMESPACES: usize = 50;
 const NODES: usize = 100;
 const ZONES: usize = 3;
@@ -35,7 +35,7 @@ impl Scale {
     pub fn objects(self, pods: Pods) -> impl Iterator<Item = Value> {
         let namespaces = (0..NAMESPACES).map(|number| objects::namespace(&namespace(number)));
         let nodes = (0..NODES).map(|number| {
-            let zone = format!("zone-{}", number % ZONES);
+            let zone = zone(number);
             objects::node(&node(number), "region-1", &zone)
         });
         let services = (0..self.services).map(|service| {
@@ -64,11 +64,10 @@ impl Scale {
             let number = self.number(service, endpoint);
             let address = match marker {
                 Some(marker) if endpoint == 0 => marked_address(marker),
-                _ => address(10, 128, number),
+                _ => pod_address(number),
             };
-            let zone = format!("zone-{}", number % NODES % ZONES);
             let pod = pod_name(service, endpoint);
-            objects::endpoint(&address, &pod, &node(number), &zone)
+            objects::endpoint(&address, &pod, &node(number), &zone(number))
         });
         objects::endpoint_slice(
             &namespace(service),
@@ -85,7 +84,7 @@ impl Scale {
             &namespace(service),
             &pod_name(service, endpoint),
             &name(service),
-            &address(10, 128, number),
+            &pod_address(number),
             &node(number),
         )
     }
@@ -97,7 +96,10 @@ impl Scale {
 
 /// The cluster of a service as sidecars name it.
 pub fn cluster(service: usize) -> String {
-    let (name, namespace) = (name(service), namespace(service));
+    cluster_named(&name(service), &namespace(service))
+}
+
+pub(super) fn cluster_named(name: &str, namespace: &str) -> String {
     format!("outbound|{PORT}||{name}.{namespace}.svc.cluster.local")
 }
 
@@ -109,7 +111,7 @@ pub fn namespace(service: usize) -> String {
 /// What the addresses of markers begin with.
 pub const MARKED: &str = "10.255.";
 
-fn marked_address(marker: u16) -> String {
+pub(super) fn marked_address(marker: u16) -> String {
     let [high, low] = marker.to_be_bytes();
     format!("{MARKED}{high}.{low}")
 }
@@ -122,8 +124,18 @@ fn pod_name(service: usize, endpoint: usize) -> String {
     format!("{}-7d9c5b8f6d-{endpoint:05}", name(service))
 }
 
-fn node(number: usize) -> String {
+pub(super) fn node(number: usize) -> String {
     format!("node-{:03}", number % NODES)
+}
+
+/// The zone of a node.
+pub(super) fn zone(number: usize) -> String {
+    format!("zone-{}", number % NODES % ZONES)
+}
+
+/// The address of a pod.
+pub(super) fn pod_address(number: usize) -> String {
+    address(10, 128, number)
 }
 
 /// An address that begins with two bytes, the second of which counts up too.
