@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use list::Listing;
 use signals::{Signals, Watcher};
-use track::Tracker;
+use track::{Looked, Tracker};
 
 pub use list::FileSet;
 
@@ -182,13 +182,9 @@ fn watch_files(
         if news.only_writing() && !is_due {
             tracker.writing(&news.hints, now);
         } else {
-            let is_all = !is_due && {
-                let mut paths = news.paths();
-                paths
-                    .as_mut()
-                    .is_some_and(|paths| listing.refresh(set, paths))
-            };
-            if !is_all {
+            let paths = news.paths().filter(|_| !is_due);
+            let refreshed = paths.and_then(|paths| listing.refresh(set, paths));
+            if refreshed.is_none() {
                 listing = set.list();
                 let is_anew = news.structure || !news.touched.is_empty();
                 if watcher.watch(&listing.directories, is_anew) {
@@ -196,7 +192,8 @@ fn watch_files(
                     listing = set.list();
                 }
             }
-            for id in tracker.advance(&listing, &news.hints, now) {
+            let looked = refreshed.as_deref().map_or(Looked::AtAll, Looked::At);
+            for id in tracker.advance(&listing, looked, &news.hints, now) {
                 let content = listing.load(&id, set.bytes_max);
                 tracker.loaded(id, content, now);
             }
@@ -219,7 +216,7 @@ impl FileSet {
         let now = Instant::now();
         let mut tracker = Tracker::new(self, Duration::ZERO);
         let listing = self.list();
-        for id in tracker.advance(&listing, &[], now) {
+        for id in tracker.advance(&listing, Looked::AtAll, &[], now) {
             // Nobody waits for the writer here: what is there is what is asked for.
             let content = listing.load_once(&id, self.bytes_max);
             tracker.loaded(id, Some(content), now);

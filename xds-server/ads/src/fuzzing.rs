@@ -230,7 +230,7 @@ impl<P: Protocol> Stream<P> {
         let distinct: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), distinct.len(), "a name twice in {names:?}");
         assert!(self.nonces.insert(response.nonce), "a nonce twice");
-        for entry in &response.resources {
+        for entry in response.resources.iter() {
             let (mut bytes, len) = (Vec::new(), P::entry_len(response, &entry.0));
             P::write_entry(response, entry, &mut bytes);
             assert_eq!(bytes.len(), len, "a length that is not that of the entry");

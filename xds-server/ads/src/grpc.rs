@@ -10,7 +10,7 @@ mod requests;
 
 pub(crate) use self::{
     body::ResponseBody,
-    encodings::{Encoded, Encodings},
+    encodings::{Encoded, Encodings, KEPT_FOR},
     requests::Requests,
 };
 

@@ -33,6 +33,11 @@ impl Names {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Where the set is: the same for as long as somebody holds it, and of no other set.
+    pub(crate) fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,10 +1,10 @@
 //! One response, before it is written to the wire.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::Deref, sync::Arc};
 
 use bowline_snapshot::{Resource, ResourceType, Version};
 
-use crate::session::Variant;
+use crate::session::{Step, Variant};
 
 /// What one message to a proxy says.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub(crate) struct Response {
     /// Of the whole type.
     pub(crate) version: Version,
     /// Each with its version on the wire.
-    pub(crate) resources: Vec<(Resource, Version)>,
+    pub(crate) resources: Entries,
     /// Names that do not, or no longer, exist. Only delta can say so.
     pub(crate) removed: Vec<Arc<str>>,
     pub(crate) extra: Option<Box<Extra>>,
@@ -48,6 +48,31 @@ impl Response {
             .zip(&versions)
             .flat_map(|(name, version)| [name, &version[..]]);
         Version::of(head.into_iter().chain(entries))
+    }
+}
+
+/// Resources of a response, each with its version on the wire.
+#[derive(Debug, Clone)]
+pub(crate) enum Entries {
+    Own(Vec<(Resource, Version)>),
+    /// Those of all streams that take the same step.
+    Step(Arc<Step>),
+}
+
+impl Deref for Entries {
+    type Target = [(Resource, Version)];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Own(entries) => entries,
+            Self::Step(step) => step.resources(),
+        }
+    }
+}
+
+impl FromIterator<(Resource, Version)> for Entries {
+    fn from_iter<I: IntoIterator<Item = (Resource, Version)>>(entries: I) -> Self {
+        Self::Own(entries.into_iter().collect())
     }
 }
 

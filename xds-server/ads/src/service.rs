@@ -17,9 +17,8 @@ use tower::Service;
 use crate::{
     admission::Admission,
     fleet::Fleet,
-    grpc::{Encodings, Requests, ResponseBody},
+    grpc::{Encodings, KEPT_FOR, Requests, ResponseBody},
     method::service_names,
-    names::NameTable,
     progress::Streams,
     session::{Delta, Protocol, StateOfTheWorld, Variant},
     settings::Settings,
@@ -66,7 +65,7 @@ impl<S: Source> DiscoveryService<S> {
                 ),
                 settings: Arc::new(settings),
                 fleet,
-                names: Arc::new(NameTable::default()),
+                common: Arc::default(),
                 shutdown,
             }),
             streams: Streams::default(),
@@ -85,7 +84,7 @@ impl<S: Source> DiscoveryService<S> {
         tokio::select! {
             () = self.server.shutdown.cancelled() => {}
             () = self.streams.end_stuck(limit) => {}
-            () = self.server.encodings.forget_unused() => {}
+            () = forget_unused(&self.server) => {}
             () = self.server.admission.free_overdue_places() => {}
         }
     }
@@ -112,6 +111,16 @@ impl<S: Source> DiscoveryService<S> {
         let mut response = Response::new(Body::new(body));
         response.headers_mut().insert(CONTENT_TYPE, GRPC);
         response
+    }
+}
+
+/// Forgets what was made for several streams and none has needed lately, for ever.
+async fn forget_unused<S>(server: &Server<S>) {
+    let mut ticks = tokio::time::interval(KEPT_FOR);
+    loop {
+        ticks.tick().await;
+        server.encodings.forget_unused();
+        server.common.forget_unused();
     }
 }
 

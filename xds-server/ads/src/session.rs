@@ -18,6 +18,7 @@ mod quarantine;
 mod received;
 mod sotw;
 mod stage;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -43,6 +44,7 @@ pub(crate) use self::{
     protocol::{Header, Protocol},
     received::{Current, Received, RequestError},
     sotw::StateOfTheWorld,
+    steps::Step,
     verdict::Verdict,
     view::{ResourceView, Standing, StreamView, TypeView},
 };
@@ -53,17 +55,37 @@ use self::{
     protocol::{Draft, Order},
     received::EmptyRequests,
     stage::Stage,
+    steps::Steps,
     track::{Held, Track},
     tracks::Tracks,
     verdict::judge,
     work::{Context, Overdue},
 };
-use crate::{names::NameTable, response::Response, settings::Settings, subscription::Subscription};
+use crate::{
+    names::NameTable,
+    response::{Entries, Response},
+    settings::Settings,
+    subscription::Subscription,
+};
+
+/// What the sessions of a server share.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    names: NameTable,
+    steps: Steps,
+}
+
+impl Common {
+    /// Forgets what was made for several sessions and none has needed since this was called last.
+    pub(crate) fn forget_unused(&self) {
+        self.steps.forget_unused();
+    }
+}
 
 /// One stream.
 pub(crate) struct Session<P> {
     settings: Arc<Settings>,
-    names: Arc<NameTable>,
+    common: Arc<Common>,
     client: Client,
     tracks: Tracks,
     /// By type that is not asked for yet: what resources belong to that have to be sent whatever the client says that it holds.
@@ -78,10 +100,10 @@ pub(crate) struct Session<P> {
 }
 
 impl<P: Protocol> Session<P> {
-    pub(crate) fn new(settings: Arc<Settings>, names: Arc<NameTable>, client: Client) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, common: Arc<Common>, client: Client) -> Self {
         Self {
             settings,
-            names,
+            common,
             client,
             tracks: Tracks::default(),
             disbelieved: BTreeMap::new(),
@@ -145,7 +167,7 @@ impl<P: Protocol> Session<P> {
             .made
             .is_some()
             .then(|| track.subscription.names().clone());
-        P::subscribe(track, interest, order, &self.names);
+        P::subscribe(track, interest, order, &self.common.names);
         let names = track.subscription.names().len();
         let has_wildcard = track.subscription.has_wildcard();
         let quarantined = track.quarantined().cloned().collect();
@@ -241,7 +263,7 @@ impl<P: Protocol> Session<P> {
             resource_type: None,
             type_url: Cow::Owned(header.type_url),
             version: Version::EMPTY,
-            resources: Vec::new(),
+            resources: Entries::Own(Vec::new()),
             removed,
             extra: None,
             quarantined: Vec::new(),
@@ -382,10 +404,15 @@ impl<P: Protocol> Session<P> {
         }
         let settled_before = track.settled();
         let was_unfinished = track.is_unfinished;
-        let mut work = track.take_work(context);
-        if P::can_split(resource_type) {
-            track.defer(&mut work, self.settings.response_bytes_max);
-        }
+        let bytes_max = self.settings.response_bytes_max;
+        let work = track.take_step(context, &self.common.steps, bytes_max);
+        let mut work = work.unwrap_or_else(|| {
+            let mut work = track.take_work(context);
+            if P::can_split(resource_type) {
+                track.defer(&mut work, bytes_max);
+            }
+            work
+        });
         let Some(draft) = P::draft(track, context, &mut work) else {
             if was_unfinished {
                 // The rest of the last response is gone meanwhile: what was sent is all.

@@ -25,10 +25,9 @@ use crate::{
     alarm::{Alarm, Ending},
     fleet::{Connected, Fleet},
     grpc::{Encoded, Encodings, Requests},
-    names::NameTable,
     node,
     response::Response,
-    session::{Client, Header, Protocol, Received, Session, Verdict},
+    session::{Client, Common, Header, Protocol, Received, Session, Verdict},
     settings::Settings,
     source::{Coverage, Opened, Peer, Refusal, Source, StreamKind},
 };
@@ -43,7 +42,7 @@ pub(crate) struct Server<S> {
     pub(crate) encodings: Encodings,
     pub(crate) admission: Admission,
     pub(crate) fleet: Fleet,
-    pub(crate) names: Arc<NameTable>,
+    pub(crate) common: Arc<Common>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -187,7 +186,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin, R: Message + Default> Call<B, R> {
         let mut running = Running {
             session: Session::new(
                 server.settings.clone(),
-                server.names.clone(),
+                server.common.clone(),
                 Client::of(&node),
             ),
             requests,
@@ -247,7 +246,11 @@ where
                 self.note_sent(&response, encoded.len);
                 return Ok(Some(encoded));
             }
-            self.note_started();
+            if !self.session.awaits_client() {
+                // Makes room for the next stream as soon as this one has started.
+                self.starting = None;
+                self.snapshots.note_settled();
+            }
             if self.is_to_retire() {
                 return Ok(None);
             }
@@ -287,13 +290,6 @@ where
     fn hear(&mut self) {
         self.take_snapshot();
         self.connected.answer(|| self.session.view());
-    }
-
-    /// Makes room for the next stream as soon as this one has started.
-    fn note_started(&mut self) {
-        if self.starting.is_some() && !self.session.awaits_client() {
-            self.starting = None;
-        }
     }
 
     /// Whether the connection has lived long enough, and nothing is lost by ending the stream: a stream that ends before its first

@@ -94,6 +94,10 @@ impl Subscription {
         }
     }
 
+    pub(crate) fn resource_type(&self) -> ResourceType {
+        self.resource_type
+    }
+
     pub(crate) fn names(&self) -> &Names {
         &self.names
     }

@@ -402,7 +402,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        response::Extra,
+        response::{Entries, Extra},
         session::{Delta, Protocol, StateOfTheWorld},
     };
 
@@ -431,7 +431,7 @@ mod tests {
         let mut expected = type_version_len();
         write_type_version(response.version, &mut bytes);
         assert_eq!(bytes.len(), expected);
-        for entry in &response.resources {
+        for entry in response.resources.iter() {
             expected += P::entry_len(response, &entry.0);
             P::write_entry(response, entry, &mut bytes);
             assert_eq!(bytes.len(), expected);
@@ -496,12 +496,15 @@ mod tests {
     fn with_extra(wraps: bool) -> Response {
         let ttl = Duration::from_millis(2500);
         let mut response = response(&bodies(), 1);
-        for (resource, _) in &mut response.resources {
+        let resources = response.resources.iter().map(|(resource, version)| {
             let aliases = ["one".into(), "two".into()];
-            *resource = resource.clone().with_ttl(ttl).with_aliases(aliases);
-        }
+            let resource = resource.clone().with_ttl(ttl).with_aliases(aliases);
+            (resource, *version)
+        });
+        let resources: Vec<_> = resources.collect();
+        response.resources = Entries::Own(resources.clone());
         response.extra = Some(Box::new(Extra {
-            heartbeats: response.resources.clone(),
+            heartbeats: resources,
             unknown: vec!["unknown".into()],
             missing: vec!["missing".into(), "absent".into()],
             wraps,

@@ -5,7 +5,7 @@ mod mailbox;
 use std::{
     fmt,
     future::poll_fn,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -13,28 +13,37 @@ use arc_swap::ArcSwap;
 use imbl::OrdMap;
 use parking_lot::Mutex;
 
-use self::mailbox::{Mailbox, Readers};
-use crate::{LAYERS_MAX, Layer, Snapshot};
+pub use self::mailbox::Progress;
+use self::mailbox::{Mailbox, Readers, Round, UNCOUNTED};
+use crate::{LAYERS_MAX, Layer, Snapshot, Version};
 
-/// Names one layer: what may influence its content, and nothing else.
+/// Names one layer: what may influence its content, and nothing else. In order of fingerprints: every stream looks its layers up each time
+/// that it is woken, and names begin alike.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LayerName(Arc<str>);
+pub struct LayerName {
+    fingerprint: u128,
+    name: Arc<str>,
+}
 
 impl LayerName {
     /// A name. Layers that could differ in content must have different names.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
+        let name = name.into();
+        Self {
+            fingerprint: u128::from_be_bytes(Version::of([name.as_bytes()]).to_bytes()),
+            name,
+        }
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
 impl fmt::Display for LayerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
@@ -48,6 +57,7 @@ pub struct Publisher {
 struct Shared {
     current: ArcSwap<Generation>,
     readers: Mutex<Readers>,
+    round: Round,
 }
 
 #[derive(Debug, Default)]
@@ -124,10 +134,22 @@ impl Publisher {
                 readers.all().cloned().collect()
             }
         };
-        for mailbox in woken {
-            mailbox.ring();
+        if !woken.is_empty() {
+            self.shared.round.begin(&woken);
         }
         number
+    }
+
+    /// How far the streams are with what was published last. Who publishes faster than they settle wakes streams that have nothing to
+    /// send, because they are still busy with what came before.
+    pub fn progress(&self) -> Progress {
+        self.shared.round.progress()
+    }
+
+    /// Waits until they are further than this; that may take for ever. Cancel-safe.
+    pub fn progressed(&self, beyond: Progress) -> impl Future<Output = Progress> + use<> {
+        let shared = self.shared.clone();
+        poll_fn(move |context| shared.round.poll_beyond(beyond, context))
     }
 
     /// The number of the newest generation.
@@ -143,11 +165,12 @@ impl Publisher {
     /// The layers of the newest generation, by name.
     pub fn layers(&self) -> Vec<(LayerName, Arc<Layer>)> {
         let current = self.shared.current.load_full();
-        current
-            .layers
-            .iter()
+        let layers = current.layers.iter();
+        let mut layers: Vec<_> = layers
             .map(|(name, layer)| (name.clone(), layer.clone()))
-            .collect()
+            .collect();
+        layers.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        layers
     }
 
     /// Connects a stream to its layers. The [`Assignment`] stays with the writer, who may later give the stream others.
@@ -158,7 +181,12 @@ impl Publisher {
             mailbox: mailbox.clone(),
         };
         let shared = self.shared.clone();
-        (assignment, SnapshotReceiver { shared, mailbox })
+        let receiver = SnapshotReceiver {
+            shared,
+            mailbox,
+            busy_since: None,
+        };
+        (assignment, receiver)
     }
 }
 
@@ -193,7 +221,7 @@ impl Assignment {
         let mut readers = self.shared.readers.lock();
         readers.reassign(&self.mailbox, layers.into());
         drop(readers);
-        self.mailbox.ring();
+        self.mailbox.ring(UNCOUNTED);
     }
 
     /// Whether the stream has ended.
@@ -225,6 +253,8 @@ impl std::error::Error for PublisherClosed {}
 pub struct SnapshotReceiver {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
+    /// The round of the first news that were taken since the stream was last done with all.
+    busy_since: Option<u64>,
 }
 
 impl SnapshotReceiver {
@@ -262,7 +292,8 @@ impl SnapshotReceiver {
     /// # Errors
     /// As [`Self::changed`].
     pub fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PublisherClosed>> {
-        self.mailbox.poll_news(context)
+        let taken = self.mailbox.poll_news(context);
+        taken.map_ok(|round| self.note_taken(round))
     }
 
     /// Whether [`Self::current`] may have something new since it was last said so: [`Self::changed`] for who does not wait.
@@ -270,7 +301,27 @@ impl SnapshotReceiver {
     /// # Errors
     /// As [`Self::changed`].
     pub fn has_changed(&mut self) -> Result<bool, PublisherClosed> {
-        self.mailbox.take_news()
+        let taken = self.mailbox.take_news()?;
+        if let Some(round) = taken {
+            self.note_taken(round);
+        }
+        Ok(taken.is_some())
+    }
+
+    /// The stream is done with all that it took, and its client has answered. A stream that never says so is not waited for as long.
+    pub fn note_settled(&mut self) {
+        if let Some(round) = self.busy_since.take() {
+            self.mailbox.is_busy.store(false, Ordering::Release);
+            self.shared.round.note_settled(round);
+        }
+    }
+
+    fn note_taken(&mut self, round: u64) {
+        if self.busy_since.is_none() {
+            self.busy_since = Some(round);
+            self.mailbox.is_busy.store(true, Ordering::Release);
+        }
+        self.shared.round.note_taken(round);
     }
 
     /// Wakes whoever waits for a change, although there may be none.
@@ -282,6 +333,9 @@ impl SnapshotReceiver {
 impl Drop for SnapshotReceiver {
     fn drop(&mut self) {
         self.shared.readers.lock().leave(&self.mailbox);
+        // An end of the publisher's is none of the other streams'.
+        let _ = self.has_changed();
+        self.note_settled();
     }
 }
 
@@ -293,7 +347,7 @@ pub struct Bell(Arc<Mailbox>);
 impl Bell {
     /// Wakes the stream.
     pub fn ring(&self) {
-        self.0.ring();
+        self.0.ring(UNCOUNTED);
     }
 }
 
@@ -375,6 +429,92 @@ mod tests {
         let same = publisher.layer(&LayerName::new("a"));
         publisher.publish([(LayerName::new("a"), same)]);
         assert!(!is_woken(&mut reads_a));
+    }
+
+    /// A publisher and streams that all read the same, with a first publication.
+    fn published(
+        streams: usize,
+        content: &str,
+    ) -> (Publisher, Vec<Assignment>, Vec<SnapshotReceiver>) {
+        let mut publisher = Publisher::new();
+        let streams = (0..streams).map(|_| publisher.subscribe(names(&["a", "b"])));
+        let (assignments, receivers) = streams.unzip();
+        assert_eq!(publisher.progress(), Progress::Settled);
+        publish(&mut publisher, content);
+        (publisher, assignments, receivers)
+    }
+
+    fn publish(publisher: &mut Publisher, content: &str) {
+        let both = ["a", "b"].map(|name| (LayerName::new(name), Some(layer("x", content))));
+        publisher.publish(both);
+    }
+
+    #[test]
+    fn a_publication_is_settled_when_nearly_all_streams_are_done_with_it() {
+        let (publisher, _assignments, mut receivers) = published(24, "1");
+        let (_slow, quick) = receivers.split_at_mut(4);
+        for receiver in quick.iter_mut() {
+            assert_eq!(publisher.progress(), Progress::Published);
+            assert!(is_woken(receiver));
+        }
+        for receiver in quick {
+            assert_eq!(publisher.progress(), Progress::Taken);
+            receiver.note_settled();
+        }
+        assert_eq!(publisher.progress(), Progress::Settled);
+    }
+
+    #[test]
+    fn who_waits_hears_how_far_the_streams_are() {
+        let (publisher, _assignments, mut receivers) = published(2, "1");
+        block_on(async {
+            let mut taken = std::pin::pin!(publisher.progressed(Progress::Published));
+            tokio::select! {
+                biased;
+                _ = &mut taken => panic!("nobody has looked"),
+                woken = async { is_woken(&mut receivers[0]) } => assert!(woken),
+            }
+            assert_eq!(taken.await, Progress::Taken);
+            let mut settled = std::pin::pin!(publisher.progressed(Progress::Taken));
+            tokio::select! {
+                biased;
+                _ = &mut settled => panic!("nobody is done"),
+                () = async { receivers[0].note_settled() } => {}
+            }
+            assert_eq!(settled.await, Progress::Settled);
+        });
+    }
+
+    #[test]
+    fn who_is_busy_with_what_came_before_is_not_waited_for() {
+        let (mut publisher, _assignments, mut receivers) = published(12, "1");
+        // Four have not looked, four have taken it and wait for their clients, and four are done.
+        for receiver in &mut receivers[4..] {
+            assert!(is_woken(receiver));
+        }
+        for receiver in &mut receivers[8..] {
+            receiver.note_settled();
+        }
+        publish(&mut publisher, "2");
+        assert_eq!(publisher.progress(), Progress::Published);
+        for receiver in &mut receivers[8..11] {
+            assert!(publisher.progress() < Progress::Settled);
+            assert!(is_woken(receiver));
+            receiver.note_settled();
+        }
+        assert_eq!(publisher.progress(), Progress::Settled);
+        // What was taken before is not counted twice.
+        publish(&mut publisher, "3");
+        receivers[4].note_settled();
+        assert_eq!(publisher.progress(), Progress::Published);
+    }
+
+    #[test]
+    fn a_stream_that_has_ended_is_not_waited_for() {
+        let (publisher, _assignments, receivers) = published(3, "1");
+        assert_eq!(publisher.progress(), Progress::Published);
+        drop(receivers);
+        assert_eq!(publisher.progress(), Progress::Settled);
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl ResourceSet {
 
     /// Whether there is neither a member nor anything on demand.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.all_on_demand().next().is_none()
+        let rare = self.rare.as_ref();
+        self.members.is_empty() && rare.is_none_or(|rare| rare.on_demand.is_empty())
     }
 
     /// The fingerprint of the members: equal sets have equal ones, whatever led to them. Costs nothing to ask for.
@@ -162,12 +163,16 @@ impl ResourceSet {
 
     /// Whether both share all their content, which is cheap to see.
     pub fn is_same(&self, other: &Self) -> bool {
-        let is_same_rare = match (&self.rare, &other.rare) {
+        self.members.ptr_eq(&other.members) && self.has_same_but_members(other)
+    }
+
+    /// Whether both share everything but their members: resources on demand, and what is known of aliases and times.
+    pub fn has_same_but_members(&self, other: &Self) -> bool {
+        match (&self.rare, &other.rare) {
             (Some(own), Some(other)) => Arc::ptr_eq(own, other),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
-        };
-        self.members.ptr_eq(&other.members) && is_same_rare
+        }
     }
 
     /// What has to be done to the members of `older` to make them those of this set. Costs the size of the difference, not of the sets,

@@ -290,6 +290,87 @@ async fn a_change_of_endpoints_leaves_the_structure_alone() {
     running.end().await;
 }
 
+/// A pipeline with one service, and streams that have its first snapshot and are idle.
+async fn streams(count: usize) -> (Running, Vec<SnapshotReceiver>) {
+    let running = Running::start(&["a"], LONG);
+    running
+        .say(
+            "a",
+            Change::Replace(vec![service("a", "cart"), endpoint("a", "cart", 1)]),
+        )
+        .await;
+    let mut streams = Vec::new();
+    for number in 0..count {
+        let mut stream = running.open(&format!("vm-{number}")).await;
+        until(&mut stream, |_| true).await;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        stream.has_changed().unwrap();
+        stream.note_settled();
+    }
+    (running, streams)
+}
+
+impl Running {
+    /// Adds an endpoint, and waits until the mesh has it.
+    async fn add_endpoint(&self, number: u8) {
+        let added = endpoint("a", "cart", number);
+        let upserts = vec![added.clone()];
+        let removes = vec![];
+        self.say("a", Change::Update { upserts, removes }).await;
+        let known = || self.handle.mesh().endpoints(&hostname("cart")).len();
+        while known() < usize::from(number) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The generation of what a stream would be served, and how large its assignment is.
+fn served(stream: &SnapshotReceiver) -> (u64, usize) {
+    let snapshot = stream.current().unwrap();
+    let assignment = snapshot.get(ResourceType::ENDPOINT, CART).unwrap();
+    (snapshot.generation(), assignment.body().len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_while_streams_are_busy_becomes_one_publication() {
+    let (running, mut streams) = streams(4).await;
+    let before = served(&streams[0]);
+    running.add_endpoint(2).await;
+    let first = served(&streams[0]);
+    assert!(first > before);
+    running.add_endpoint(3).await;
+    running.add_endpoint(4).await;
+    assert_eq!(served(&streams[0]), first);
+    for stream in &mut streams {
+        assert!(stream.has_changed().unwrap());
+        stream.note_settled();
+    }
+    until(&mut streams[0], |snapshot| snapshot.generation() > first.0).await;
+    let (generation, bytes) = served(&streams[0]);
+    assert_eq!(generation, first.0 + 1);
+    assert_eq!(bytes - first.1, 2 * (first.1 - before.1));
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_never_look_hold_up_the_others_for_a_moment_only() {
+    let (running, mut streams) = streams(4).await;
+    let started = tokio::time::Instant::now();
+    running.add_endpoint(2).await;
+    let first = served(&streams[0]);
+    running.add_endpoint(3).await;
+    assert_eq!(served(&streams[0]), first);
+    until(&mut streams[0], |snapshot| snapshot.generation() > first.0).await;
+    assert!(started.elapsed() < Duration::from_secs(1));
+    // From then on nobody waits for them.
+    let second = served(&streams[0]);
+    running.add_endpoint(4).await;
+    assert!(served(&streams[0]) > second);
+    running.end().await;
+}
+
 #[tokio::test]
 async fn no_snapshot_ever_has_a_cluster_without_its_assignment() {
     let running = Running::start(&["a"], LONG);

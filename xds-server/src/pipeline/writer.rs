@@ -15,7 +15,7 @@ use bowline_mesh::{
     Applied, Change, MeshStore, Problem, RegistryEvent, RegistryId, RegistryState, Served,
     view::{EndpointsKey, ViewKey},
 };
-use bowline_snapshot::{Body, Layer, LayerName, Publisher, Snapshot};
+use bowline_snapshot::{Body, Layer, LayerName, Progress, Publisher, Snapshot};
 use bowline_translate::layers::{EndpointLayers, StructureLayers};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
@@ -41,6 +41,8 @@ const QUEUE_MAX: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// How often ended streams are swept up and time limits are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a publication waits at most for streams to be done with the one before it.
+const TAKEN_WITHIN: Duration = Duration::from_millis(500);
 /// How often registries that are live, but have nothing to say, are noted as seen in the state store.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
 
@@ -90,6 +92,9 @@ pub fn pipeline(
         built: BTreeSet::new(),
         built_keys: 0,
         pending: Pending::default(),
+        unpublished: None,
+        published: tokio::time::Instant::now(),
+        taken_after: None,
         job: None,
         stale: BTreeSet::new(),
         since_job: BTreeSet::new(),
@@ -135,6 +140,11 @@ struct Writer {
     /// The version of the keys in use that the last job was given.
     built_keys: u64,
     pending: Pending,
+    /// When the oldest event behind endpoints was received that are not published yet.
+    unpublished: Option<Instant>,
+    published: tokio::time::Instant,
+    /// How long it took the streams to take what was published last; `None` while they have not.
+    taken_after: Option<Duration>,
     job: Option<JoinHandle<Built>>,
     /// Assignments whose clusters the next structure takes away.
     stale: BTreeSet<Arc<str>>,
@@ -170,6 +180,7 @@ impl Pipeline {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let may_publish = writer.may_publish();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(event) = events.recv() => {
@@ -179,14 +190,18 @@ impl Pipeline {
                         let Ok(event) = events.try_recv() else { break };
                         writer.take_event(event, received);
                     }
-                    writer.publish_endpoints(received);
+                    writer.owe_endpoints(received);
                 }
+                () = may_publish, if writer.has_unpublished() => {}
                 Some(command) = commands.recv() => writer.obey(command),
                 built = finished(&mut writer.job) => writer.take_built(built.context("a build failed")?),
                 _ = tick.tick() => writer.tick(),
             }
             writer.retire();
-            writer.start_job();
+            if writer.is_free() {
+                writer.publish_endpoints();
+                writer.start_job();
+            }
             writer.show();
         }
         match &writer.saved {
@@ -248,8 +263,54 @@ impl Writer {
         }
     }
 
-    /// Encodes changed endpoints and publishes them at once.
-    fn publish_endpoints(&mut self, received: Instant) {
+    /// Whether streams are done with what was published last, or have had the time for it. While a fleet is busy with one publication, what
+    /// changes meanwhile becomes the next one: more of them would only wake streams that cannot send anything yet.
+    ///
+    /// A client may take long to answer, as Envoy does while a cluster is warming. So all that streams are given for it is the time that
+    /// it took them to send.
+    fn is_free(&mut self) -> bool {
+        let progress = self.publisher.progress();
+        if progress >= Progress::Taken {
+            let elapsed = self.published.elapsed();
+            self.taken_after.get_or_insert(elapsed);
+        }
+        progress == Progress::Settled || self.published.elapsed() >= self.published_for()
+    }
+
+    /// How long what was published last stays the last at most, given what is known.
+    fn published_for(&self) -> Duration {
+        self.taken_after
+            .map_or(TAKEN_WITHIN, |taken_after| 2 * taken_after)
+            .min(TAKEN_WITHIN)
+    }
+
+    /// Waits until that may have changed.
+    fn may_publish(&self) -> impl Future<Output = ()> + use<> {
+        let limit = self.published + self.published_for();
+        let known = match self.taken_after {
+            Some(_) => Progress::Taken,
+            None => Progress::Published,
+        };
+        let progressed = tokio::time::timeout_at(limit, self.publisher.progressed(known));
+        // Either way there is something to look at.
+        async move { drop(progressed.await) }
+    }
+
+    /// Whether something waits for that.
+    fn has_unpublished(&self) -> bool {
+        self.unpublished.is_some() || self.is_ready && self.has_job_to_start()
+    }
+
+    /// Takes note of events that may have changed endpoints.
+    fn owe_endpoints(&mut self, received: Instant) {
+        self.unpublished.get_or_insert(received);
+    }
+
+    /// Encodes changed endpoints and publishes them.
+    fn publish_endpoints(&mut self) {
+        let Some(received) = self.unpublished.take() else {
+            return;
+        };
         let hostnames = std::mem::take(&mut self.pending.changed.endpoints);
         if self.pending.changed.is_empty() {
             self.pending.received = None;
@@ -283,6 +344,8 @@ impl Writer {
     }
 
     fn publish(&mut self, layers: Vec<(LayerName, Option<Arc<Layer>>)>) -> u64 {
+        self.published = tokio::time::Instant::now();
+        self.taken_after = None;
         if self.store.lacks_a_registry() {
             self.publisher.publish_partial(layers)
         } else {
@@ -340,7 +403,7 @@ impl Writer {
                 let received = Instant::now();
                 let applied = self.store.release(&registry);
                 self.settle(applied, None, Some(received));
-                self.publish_endpoints(received);
+                self.owe_endpoints(received);
                 let _ = reply.send(was_held);
             }
             Command::Problems { reply } => {
@@ -384,7 +447,7 @@ impl Writer {
         let now = Instant::now();
         let (released, _) = self.store.release_expired(wall_clock());
         self.settle(released, None, Some(now));
-        self.publish_endpoints(now);
+        self.owe_endpoints(now);
         let idle = self.connected.sweep(now, self.settings.linger);
         if !idle.is_empty() {
             debug!(

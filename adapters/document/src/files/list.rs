@@ -153,32 +153,37 @@ impl FileSet {
 }
 
 impl Listing {
-    /// Brings what is known of files up to date that were written to or replaced, and says whether that is all that happened: a look at
+    /// Brings what is known of files up to date that were written to or replaced, and says which, if that is all that happened: a look at
     /// everything costs the size of the directory, and nearly all changes are of this kind.
     pub(super) fn refresh<'p>(
         &mut self,
         set: &FileSet,
         mut paths: impl Iterator<Item = &'p Path>,
-    ) -> bool {
-        !self.has_links && self.errors.is_empty() && paths.all(|path| self.refresh_one(set, path))
+    ) -> Option<Vec<FileId>> {
+        if self.has_links || !self.errors.is_empty() {
+            return None;
+        }
+        let mut refreshed = Vec::new();
+        let is_all = paths.all(|path| self.refresh_one(set, path, &mut refreshed));
+        is_all.then_some(refreshed)
     }
 
-    fn refresh_one(&mut self, set: &FileSet, path: &Path) -> bool {
+    fn refresh_one(&mut self, set: &FileSet, path: &Path, refreshed: &mut Vec<FileId>) -> bool {
         let metadata = fs::symlink_metadata(path);
         let is_concerned = set.concerns(path) || self.directories.contains(path);
         match metadata {
             Ok(metadata) if metadata.is_file() => {
                 let path = FilePath::from(path.to_owned());
                 let mut ids = (0..set.paths.len()).map(|number| (number, path.clone()));
-                let known = ids.find(|id| self.files.contains_key(id));
-                match known.and_then(|id| self.files.get_mut(&id)) {
-                    Some(found) => {
-                        found.stamp = Stamp::of(path.to_path_buf(), &metadata);
-                        true
-                    }
+                let Some(id) = ids.find(|id| self.files.contains_key(id)) else {
                     // One that is new, or none of ours: what is written before it is renamed into place.
-                    None => !is_concerned,
+                    return !is_concerned;
+                };
+                if let Some(found) = self.files.get_mut(&id) {
+                    found.stamp = Stamp::of(path.to_path_buf(), &metadata);
                 }
+                refreshed.push(id);
+                true
             }
             // A directory that nobody had seen took nothing away with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => !is_concerned,
@@ -427,7 +432,7 @@ mod tests {
         let refresh = |listing: &mut Listing, names: &[&str]| {
             let paths: Vec<PathBuf> = names.iter().map(|name| at(name)).collect();
             let is_all = listing.refresh(&set, paths.iter().map(|path| &**path));
-            is_all.then(|| listing.files == set.list().files)
+            is_all.map(|_| listing.files == set.list().files)
         };
 
         fs::write(at(".a.yaml.tmp"), "23").unwrap();
@@ -463,12 +468,14 @@ mod tests {
         assert!(
             set.list()
                 .refresh(&set, [&*root.join("a.yaml")].into_iter())
+                .is_some()
         );
         // Even one that leads nowhere yet.
         symlink(root.join(".b.yaml"), root.join("b.yaml")).unwrap();
         assert!(
-            !set.list()
+            set.list()
                 .refresh(&set, [&*root.join("a.yaml")].into_iter())
+                .is_none()
         );
     }
 }

@@ -19,19 +19,30 @@ pub(super) struct Tracker {
     /// What was asked for by name.
     roots: Vec<PathBuf>,
     files: BTreeMap<FileId, Tracked>,
+    /// Those that change, or are away.
+    unsettled: BTreeMap<FileId, Unsettled>,
     missing: BTreeMap<PathBuf, Missing>,
     errors: Vec<FileError>,
     /// The directories that were asked for.
     folders: BTreeMap<PathBuf, Arc<str>>,
     /// The last one that was given out.
     last: Option<Reading>,
+    /// Whether there may be something since that is not in it.
+    may_differ: bool,
+}
+
+/// What of a listing may be other than it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Looked<'a> {
+    AtAll,
+    /// At these files only, all of which were there before.
+    At(&'a [FileId]),
 }
 
 struct Tracked {
     name: Arc<str>,
     /// What was read.
     loaded: Option<Loaded>,
-    unsettled: Option<Unsettled>,
 }
 
 /// A file that changes, or is away.
@@ -66,10 +77,12 @@ impl Tracker {
             settle,
             roots: set.roots().map(|(_, _, absolute)| absolute).collect(),
             files: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             missing: BTreeMap::new(),
             errors: Vec::new(),
             folders: BTreeMap::new(),
             last: None,
+            may_differ: true,
         }
     }
 
@@ -77,24 +90,41 @@ impl Tracker {
     pub(super) fn advance(
         &mut self,
         listing: &Listing,
+        looked: Looked<'_>,
         hints: &[(PathBuf, Hint)],
         now: Instant,
     ) -> Vec<FileId> {
-        let mut to_read = Vec::new();
+        if let Looked::At(ids) = looked {
+            let found = ids.iter().filter_map(|id| listing.files.get_key_value(id));
+            return self.look(found, hints, now);
+        }
         for (id, found) in &listing.files {
             if !self.files.contains_key(id) {
                 let tracked = Tracked {
                     name: found.name.clone(),
                     loaded: None,
-                    unsettled: None,
                 };
                 self.files.insert(id.clone(), tracked);
             }
         }
-        // Side by side: both are in order, and those that are gone come between.
-        let mut all = self.files.iter_mut();
-        for (id, found) in &listing.files {
-            let Some((_, tracked)) = all.find(|(known, _)| *known == id) else {
+        let to_read = self.look(listing.files.iter(), hints, now);
+        self.forget_deleted(listing, now);
+        self.take_errors(listing, now);
+        self.folders.clone_from(&listing.folders);
+        self.may_differ = true;
+        to_read
+    }
+
+    /// Takes in how files were found, in order, all of which are known, and says which to read now.
+    fn look<'f>(
+        &mut self,
+        found: impl Iterator<Item = (&'f FileId, &'f Found)>,
+        hints: &[(PathBuf, Hint)],
+        now: Instant,
+    ) -> Vec<FileId> {
+        let mut to_read = Vec::new();
+        for (id, found) in found {
+            let Some(tracked) = self.files.get(id) else {
                 continue;
             };
             let (_, path) = id;
@@ -103,25 +133,29 @@ impl Tracker {
                 .rev()
                 .find(|(hinted, _)| path.is(hinted) || found.stamp.real.as_os_str() == hinted)
                 .map(|(_, hint)| *hint);
-            let is_first = self.last.is_none() && tracked.unsettled.is_none();
-            if tracked.look(found, hint, is_first, self.settle, now) {
-                to_read.push(id.clone());
+            let unsettled = self.unsettled.get(id);
+            let is_first = self.last.is_none() && unsettled.is_none();
+            match tracked.look(found, unsettled, hint, is_first, self.settle, now) {
+                Look::Read => to_read.push(id.clone()),
+                Look::Wait(unsettled) => {
+                    self.unsettled.insert(id.clone(), unsettled);
+                }
+                Look::Leave => {}
             }
         }
-        self.forget_deleted(listing, now);
-        self.take_errors(listing, now);
-        self.folders.clone_from(&listing.folders);
         to_read
     }
 
     /// Takes in that somebody writes to files, which is no reason to look at anything yet.
     pub(super) fn writing(&mut self, hints: &[(PathBuf, Hint)], now: Instant) {
-        for ((_, path), tracked) in &mut self.files {
+        for (id, tracked) in &self.files {
+            let (_, path) = id;
             let real = tracked.loaded.as_ref().map(|loaded| &loaded.stamp.real);
             let is_hinted = |(hinted, _): &(PathBuf, Hint)| path.is(hinted) || Some(hinted) == real;
             if hints.iter().any(is_hinted) {
                 let wait = self.settle * PATIENCE_WITH_WRITERS;
-                tracked.unsettled = Some(Unsettled::new(now, wait, None));
+                let unsettled = Unsettled::new(now, wait, None);
+                self.unsettled.insert(id.clone(), unsettled);
             }
         }
     }
@@ -139,16 +173,21 @@ impl Tracker {
                     _ => content,
                 };
                 tracked.loaded = Some(Loaded { stamp, content });
-                tracked.unsettled = None;
+                self.unsettled.remove(&id);
+                self.may_differ = true;
             }
             None => {
-                tracked.unsettled = Some(Unsettled::new(now, self.settle, None));
+                let unsettled = Unsettled::new(now, self.settle, None);
+                self.unsettled.insert(id, unsettled);
             }
         }
     }
 
     /// What there is now, if that is another than before.
     pub(super) fn reading(&mut self) -> Option<Reading> {
+        if !self.may_differ {
+            return None;
+        }
         let unread = |id: &FileId, tracked: &Tracked| {
             tracked.loaded.is_none()
                 && (self.last.is_none() || self.roots.iter().any(|root| id.1.is(root)))
@@ -164,6 +203,7 @@ impl Tracker {
                 content: loaded.content.clone(),
             })
         });
+        self.may_differ = false;
         let reading = Reading {
             files: files.collect(),
             errors: self.errors.clone(),
@@ -192,11 +232,7 @@ impl Tracker {
 
     /// When to look again, if nothing is announced.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let unsettled = self
-            .files
-            .values()
-            .filter_map(|tracked| tracked.unsettled.as_ref())
-            .map(|unsettled| unsettled.until);
+        let unsettled = self.unsettled.values().map(|unsettled| unsettled.until);
         let missing = self
             .missing
             .values()
@@ -210,27 +246,31 @@ impl Tracker {
         self.files
             .values()
             .filter_map(|tracked| tracked.loaded.as_ref())
-            .any(|loaded| loaded.stamp.real == path)
+            .any(|loaded| loaded.stamp.real.as_os_str() == path.as_os_str())
     }
 
     fn forget_deleted(&mut self, listing: &Listing, now: Instant) {
-        let settle = self.settle;
-        self.files.retain(|id, tracked| {
+        let (settle, unsettled) = (self.settle, &mut self.unsettled);
+        self.files.retain(|id, _| {
             let (_, path) = id;
             if listing.files.contains_key(id) {
                 return true;
             }
             let unknown = |(failed, _): &(PathBuf, FileError)| path.starts_with(failed);
             if listing.errors.iter().any(unknown) {
-                tracked.unsettled = None;
+                unsettled.remove(id);
                 return true;
             }
-            match &tracked.unsettled {
+            match unsettled.get(id) {
                 Some(Unsettled {
                     until, stamp: None, ..
-                }) => now < *until,
+                }) if now >= *until => {
+                    unsettled.remove(id);
+                    false
+                }
+                Some(Unsettled { stamp: None, .. }) => true,
                 Some(Unsettled { stamp: Some(_), .. }) | None => {
-                    tracked.unsettled = Some(Unsettled::new(now, settle, None));
+                    unsettled.insert(id.clone(), Unsettled::new(now, settle, None));
                     true
                 }
             }
@@ -283,35 +323,44 @@ fn is_same(one: &Reading, other: &Reading) -> bool {
         && one.files.iter().zip(&other.files).all(same_file)
 }
 
+/// What to do about a file.
+enum Look {
+    Read,
+    Wait(Unsettled),
+    Leave,
+}
+
 impl Tracked {
-    /// Takes in what was seen, and says whether to read it now.
+    /// What to do, given how it was found, and how long it was to rest if it was to.
     fn look(
-        &mut self,
+        &self,
         found: &Found,
+        unsettled: Option<&Unsettled>,
         hint: Option<Hint>,
         is_first: bool,
         settle: Duration,
         now: Instant,
-    ) -> bool {
+    ) -> Look {
         let stamp = &found.stamp;
-        let unsettled = |wait| Unsettled::new(now, wait, Some(stamp.clone()));
-        match (hint, &self.unsettled, &self.loaded) {
-            (Some(Hint::Written), _, _) => return true,
-            (Some(Hint::Writing), _, _) if !is_first => {
-                self.unsettled = Some(unsettled(settle * PATIENCE_WITH_WRITERS));
-            }
+        let wait = |wait| Look::Wait(Unsettled::new(now, wait, Some(stamp.clone())));
+        let read_if = |is_to_read| match is_to_read {
+            true => Look::Read,
+            false => Look::Leave,
+        };
+        match (hint, unsettled, &self.loaded) {
+            (Some(Hint::Written), _, _) => Look::Read,
+            (Some(Hint::Writing), _, _) if !is_first => wait(settle * PATIENCE_WITH_WRITERS),
             (_, Some(known), _) if known.stamp.as_ref() == Some(stamp) => {
-                return now >= known.until;
+                read_if(now >= known.until)
             }
-            (_, Some(known), _) => self.unsettled = Some(unsettled(known.wait)),
-            (_, None, None) if is_first => return true,
+            (_, Some(known), _) => wait(known.wait),
+            (_, None, None) if is_first => Look::Read,
             // A link that leads elsewhere now: what it leads to is complete.
-            (_, None, Some(loaded)) if loaded.stamp.real != stamp.real => return true,
+            (_, None, Some(loaded)) if loaded.stamp.real != stamp.real => Look::Read,
             // It may have become readable, which changes nothing else.
-            (_, None, Some(loaded)) if loaded.stamp == *stamp => return loaded.is_unreadable(),
-            (_, None, _) => self.unsettled = Some(unsettled(settle)),
+            (_, None, Some(loaded)) if loaded.stamp == *stamp => read_if(loaded.is_unreadable()),
+            (_, None, _) => wait(settle),
         }
-        false
     }
 }
 
@@ -360,6 +409,18 @@ mod tests {
             hints: &[(&str, Hint)],
             missing: &[&str],
         ) -> Option<String> {
+            self.look_at(milliseconds, files, hints, missing, None)
+        }
+
+        /// The same, where only some files were looked at.
+        fn look_at(
+            &mut self,
+            milliseconds: u64,
+            files: &[(&str, &str)],
+            hints: &[(&str, Hint)],
+            missing: &[&str],
+            looked: Option<&[&str]>,
+        ) -> Option<String> {
             let now = self.start + Duration::from_millis(milliseconds);
             let mut listing = Listing::default();
             for (name, content) in files {
@@ -387,7 +448,10 @@ mod tests {
                 .iter()
                 .map(|(name, hint)| (PathBuf::from(format!("/d/{name}")), *hint))
                 .collect();
-            for id in self.tracker.advance(&listing, &hints, now) {
+            let id = |name: &&str| (0, PathBuf::from(format!("/d/{name}")).into());
+            let looked: Option<Vec<FileId>> = looked.map(|names| names.iter().map(id).collect());
+            let looked = looked.as_deref().map_or(Looked::AtAll, Looked::At);
+            for id in self.tracker.advance(&listing, looked, &hints, now) {
                 let found = &listing.files[&id];
                 let (_, content) = files
                     .iter()
@@ -432,6 +496,26 @@ mod tests {
             some("a=23 b=x")
         );
         assert_eq!(scene.tracker.deadline(), None);
+    }
+
+    #[test]
+    fn where_some_files_were_looked_at_the_others_stay_as_they_are() {
+        let mut scene = Scene::new("/d");
+        let before = [("a", "1"), ("b", "1"), ("c", "1")];
+        assert_eq!(scene.at(0, &before, &[]), some("a=1 b=1 c=1"));
+        let after = [("a", "2"), ("b", "2"), ("c", "")];
+        let hints = [("a", Hint::Written), ("c", Hint::Writing)];
+        assert_eq!(
+            scene.look_at(10, &after, &hints, &[], Some(&["a", "c"])),
+            some("a=2 b=1 c=1")
+        );
+        assert_eq!(
+            scene.tracker.deadline(),
+            Some(scene.start + Duration::from_millis(10) + SETTLE * PATIENCE_WITH_WRITERS)
+        );
+        // What nobody has announced is found when everything is looked at.
+        assert_eq!(scene.at(20, &after, &[]), None);
+        assert_eq!(scene.at(1020, &after, &[]), some("a=2 b=2 c=1"));
     }
 
     #[test]

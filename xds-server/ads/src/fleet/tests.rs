@@ -3,7 +3,10 @@ use bowline_snapshot::{Publisher, Version};
 use time::macros::datetime;
 
 use super::*;
-use crate::testing::{resource, snapshot_of, type_named};
+use crate::{
+    response::Entries,
+    testing::{resource, snapshot_of, type_named},
+};
 
 const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 
@@ -112,7 +115,7 @@ fn events_are_told_in_order() {
         resource_type: Some(resource_type),
         type_url: resource_type.url().into(),
         version: snapshot.type_version(resource_type),
-        resources: vec![(resource("a", "1"), Version::EMPTY)],
+        resources: Entries::Own(vec![(resource("a", "1"), Version::EMPTY)]),
         removed: Vec::new(),
         extra: None,
         quarantined: Vec::new(),

@@ -8,7 +8,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::PREFIX_LEN;
-use crate::{response::Response, session::Protocol, wire};
+use crate::{
+    response::{Entries, Response},
+    session::Protocol,
+    wire,
+};
 
 /// Responses below this size are cheaper to encode again than to look up and send in pieces.
 const SHARED_MIN: usize = 16 * 1024;
@@ -25,7 +29,7 @@ const RUN_END: u8 = 16;
 const SHARED_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a piece is kept that nobody asks for. Streams that connect or are woken together come within this time.
-const KEPT_FOR: Duration = Duration::from_secs(2);
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(2);
 
 /// One message with its prefix, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,12 +69,15 @@ impl Encodings {
     /// A response as the message that says it.
     pub(crate) fn encode<P: Protocol>(&self, response: &Response) -> Encoded {
         let nonce = wire::Nonce::of(response.nonce);
-        let entries: Vec<usize> = response
-            .resources
-            .iter()
-            .map(|(resource, _)| P::entry_len(response, resource))
-            .collect();
-        let resources: usize = entries.iter().sum();
+        let step = match &response.resources {
+            Entries::Step(step) => Some(step.encoded(|entries| written::<P>(response, entries))),
+            Entries::Own(_) => None,
+        };
+        let entries = match step {
+            Some(_) => Vec::new(),
+            None => lengths::<P>(response, &response.resources),
+        };
+        let resources = step.map_or_else(|| entries.iter().sum(), Bytes::len);
         let head = PREFIX_LEN + wire::type_version_len();
         let rest = P::rest_len(response, &self.control_plane) + nonce.field_len();
         let len = head + resources + rest;
@@ -80,8 +87,9 @@ impl Encodings {
         put_prefix(len - PREFIX_LEN, &mut bytes);
         wire::write_type_version(response.version, &mut bytes);
         if is_small {
-            for entry in &response.resources {
-                P::write_entry(response, entry, &mut bytes);
+            match step {
+                Some(step) => bytes.put_slice(step),
+                None => write::<P>(response, &response.resources, &mut bytes),
             }
             P::write_rest(response, &self.control_plane, &mut bytes);
             nonce.write(&mut bytes);
@@ -89,7 +97,11 @@ impl Encodings {
             return Encoded { pieces, len };
         }
         let mut pieces = vec![bytes.freeze()];
-        let mut resources = &response.resources[..];
+        pieces.extend(step.cloned());
+        let mut resources = match step {
+            Some(_) => &[][..],
+            None => &response.resources[..],
+        };
         let mut lengths = &entries[..];
         while let Some((count, len)) = run(resources, lengths) {
             let (of_run, later) = resources.split_at(count);
@@ -119,20 +131,38 @@ impl Encodings {
         }
         // Not under the lock: this is where the time goes. Two streams may do it at once, and one result is kept.
         let mut bytes = BytesMut::with_capacity(len);
-        for entry in entries {
-            P::write_entry(response, entry, &mut bytes);
-        }
+        write::<P>(response, entries, &mut bytes);
         self.shared.lock().insert(content, bytes.freeze(), now)
     }
 
-    /// Forgets what nobody has asked for lately, for ever.
-    pub(crate) async fn forget_unused(&self) {
-        let mut ticks = tokio::time::interval(KEPT_FOR);
-        loop {
-            ticks.tick().await;
-            self.shared.lock().forget_unused(Instant::now());
-        }
+    /// Forgets what nobody has asked for lately.
+    pub(crate) fn forget_unused(&self) {
+        self.shared.lock().forget_unused(Instant::now());
     }
+}
+
+fn lengths<P: Protocol>(response: &Response, entries: &[(Resource, Version)]) -> Vec<usize> {
+    let entries = entries.iter();
+    entries
+        .map(|(resource, _)| P::entry_len(response, resource))
+        .collect()
+}
+
+fn write<P: Protocol>(
+    response: &Response,
+    entries: &[(Resource, Version)],
+    buffer: &mut impl BufMut,
+) {
+    for entry in entries {
+        P::write_entry(response, entry, buffer);
+    }
+}
+
+fn written<P: Protocol>(response: &Response, entries: &[(Resource, Version)]) -> Bytes {
+    let len = lengths::<P>(response, entries).iter().sum();
+    let mut bytes = BytesMut::with_capacity(len);
+    write::<P>(response, entries, &mut bytes);
+    bytes.freeze()
 }
 
 /// How many of the resources the next run has, and its length; none where there are no more.
@@ -188,7 +218,10 @@ mod tests {
     use bowline_snapshot::ResourceType;
 
     use super::*;
-    use crate::{session::Delta, testing::resource};
+    use crate::{
+        session::{Delta, Step},
+        testing::resource,
+    };
 
     fn response(names: impl IntoIterator<Item = u32>, nonce: u64) -> Response {
         let resources = names.into_iter().map(|number| {
@@ -244,6 +277,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_step_is_encoded_once_and_as_if_it_were_the_streams_own() {
+        for count in [1, 10, 1000] {
+            let own = response(0..count, 7);
+            let step = Arc::new(Step::of(own.resources.iter().cloned()));
+            let shared = Response {
+                resources: Entries::Step(step.clone()),
+                ..own.clone()
+            };
+            let encodings = encodings();
+            let expected = encodings.encode::<Delta>(&own).pieces.concat();
+            for _ in 0..2 {
+                let encoded = encodings.encode::<Delta>(&shared);
+                assert_eq!(encoded.pieces.concat(), expected);
+                assert_eq!(encoded.len, expected.len());
+            }
+            step.encoded(|_| panic!("it was encoded before"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn responses_that_say_nearly_the_same_share_nearly_all() {
         let encodings = encodings();
         let one = encodings.encode::<Delta>(&response(0..3000, 1));
@@ -267,8 +320,8 @@ mod tests {
         let encodings = encodings();
         encodings.encode::<Delta>(&response(0..3000, 1));
         assert!(encodings.shared.lock().bytes > 0);
-        let forgetting = tokio::time::timeout(KEPT_FOR * 3, encodings.forget_unused());
-        assert!(forgetting.await.is_err());
+        tokio::time::sleep(KEPT_FOR * 2).await;
+        encodings.forget_unused();
         assert_eq!(encodings.shared.lock().bytes, 0);
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 #[cfg(any(test, feature = "fuzzing"))]
 use bowline_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use bowline_proto::envoy::{config::core::v3::Node, service::discovery::v3::ResourceLocator};
-use bowline_proto::google::rpc::Status;
+use bowline_proto::{
+    envoy::{config::core::v3::Node, service::discovery::v3::ResourceLocator},
+    google::rpc::Status,
+};
 use bowline_snapshot::{Resource, ResourceType, Version};
 use bytes::BufMut;
 use prost::Message;
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{
     names::NameTable,
-    response::{Extra, Response},
+    response::{Entries, Extra, Response},
     subscription::{WILDCARD, WildcardChange},
     wire,
 };
@@ -172,12 +174,18 @@ impl Protocol for Delta {
             return None;
         }
         let resource_type = track.resource_type;
-        let versions = context.wire_versions(resource_type, work.upserts.iter());
-        let upserts = std::mem::take(&mut work.upserts);
+        let resources = match work.step.take() {
+            Some(step) => Entries::Step(step),
+            None => {
+                let versions = context.wire_versions(resource_type, work.upserts.iter());
+                let upserts = std::mem::take(&mut work.upserts);
+                upserts.into_iter().zip(versions).collect()
+            }
+        };
         Some(Draft {
             version: context.stage.snapshot.type_version(resource_type),
-            taken: upserts.len(),
-            resources: upserts.into_iter().zip(versions).collect(),
+            taken: resources.len(),
+            resources,
             removed: work.removed.clone(),
             extra: (!work.unknown.is_empty()).then(|| {
                 Box::new(Extra {
@@ -220,8 +228,6 @@ impl Protocol for Delta {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use bowline_proto::envoy::config::core::v3::Node;
 
     use super::*;
 

@@ -14,7 +14,7 @@ use super::{
     track::{Owed, Track},
     work::Context,
 };
-use crate::response::{Extra, Response};
+use crate::response::{Entries, Extra, Response};
 
 /// When a client has to hear of its resources.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +134,7 @@ impl<P: Protocol> Session<P> {
             resource_type: Some(resource_type),
             type_url: Cow::Borrowed(resource_type.url()),
             version,
-            resources: Vec::new(),
+            resources: Entries::Own(Vec::new()),
             removed: Vec::new(),
             extra: Some(Box::new(Extra {
                 heartbeats,

@@ -7,9 +7,11 @@ use bowline_snapshot::{Resource, Snapshot, Version};
 use super::{
     protocol::Draft,
     stage::Stage,
+    steps::Step,
     track::{Owed, Track},
     work::Work,
 };
+use crate::response::Entries;
 
 /// Resources that are told where a rejection names none.
 pub(crate) const SUSPECTS_MAX: usize = 16;
@@ -43,6 +45,7 @@ pub(crate) enum Content {
         upserts: Vec<Resource>,
         removed: Vec<Arc<str>>,
     },
+    Step(Arc<Step>),
     /// What was owed and what had changed. Some of it the client may have brought from an earlier stream, and not been sent.
     Derived(Owed),
 }
@@ -50,6 +53,9 @@ pub(crate) enum Content {
 impl Content {
     /// Of a response that says this and answers what was owed. The rest of one that is a part only will be sent, too.
     pub(crate) fn of(draft: &Draft, work: &Work, owed: Owed, is_part: bool) -> Self {
+        if let Entries::Step(step) = &draft.resources {
+            return Self::Step(step.clone());
+        }
         if is_part || draft.upserts(work).count() + work.removed.len() > LISTED_MAX {
             return Self::Derived(owed);
         }
@@ -91,6 +97,11 @@ impl Outstanding {
     pub(crate) fn content(&self, track: &Track, sent: &Snapshot) -> (Vec<Resource>, Vec<Arc<str>>) {
         let owed = match &self.content {
             Content::Listed { upserts, removed } => return (upserts.clone(), removed.clone()),
+            Content::Step(step) => {
+                let resources = step.resources().iter();
+                let upserts = resources.map(|(resource, _)| resource.clone());
+                return (upserts.collect(), Vec::new());
+            }
             Content::Derived(owed) => owed,
         };
         let before = self.before.as_ref().map(|stage| &stage.snapshot);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     names::NameTable,
-    response::{Extra, Response},
+    response::{Entries, Extra, Response},
 };
 
 /// Characters of a client's type URL that a message repeats.
@@ -73,8 +73,8 @@ impl Header {
 /// What to send, before it has a nonce.
 pub(crate) struct Draft {
     pub(crate) version: Version,
-    pub(crate) resources: Vec<(Resource, Version)>,
-    /// How many of them, from the first, were taken out of the work's upserts.
+    pub(crate) resources: Entries,
+    /// How many of them, from the first, were taken out of the work's upserts or are its step.
     pub(crate) taken: usize,
     pub(crate) removed: Vec<Arc<str>>,
     pub(crate) extra: Option<Box<Extra>>,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     names::NameTable,
-    response::{Extra, Response},
+    response::{Entries, Extra, Response},
     subscription::WildcardChange,
     wire,
 };
@@ -100,22 +100,30 @@ impl Protocol for StateOfTheWorld {
         if work.is_empty() || track.subscription.is_empty() {
             return None;
         }
-        let (resources, taken) = if is_full {
-            (everything(track, &context.stage.snapshot), 0)
-        } else {
-            let taken = work.upserts.len();
-            (std::mem::take(&mut work.upserts), taken)
-        };
-        let wraps = Self::has_ttl(context.client)
-            && resources.iter().any(|resource| resource.ttl().is_some());
-        let is_extra = wraps || !work.missing.is_empty();
         let versioned = |resource: Resource| {
             let version = resource.version();
             (resource, version)
         };
+        let (resources, taken): (Entries, usize) = if is_full {
+            let all = everything(track, &context.stage.snapshot);
+            (all.into_iter().map(versioned).collect(), 0)
+        } else {
+            let upserts = match work.step.take() {
+                Some(step) => Entries::Step(step),
+                None => {
+                    let upserts = std::mem::take(&mut work.upserts);
+                    upserts.into_iter().map(versioned).collect()
+                }
+            };
+            let taken = upserts.len();
+            (upserts, taken)
+        };
+        let has_ttl = |(resource, _): &(Resource, Version)| resource.ttl().is_some();
+        let wraps = Self::has_ttl(context.client) && resources.iter().any(has_ttl);
+        let is_extra = wraps || !work.missing.is_empty();
         Some(Draft {
             version: version(track, &context.stage.snapshot),
-            resources: resources.into_iter().map(versioned).collect(),
+            resources,
             taken,
             removed: Vec::new(),
             extra: is_extra.then(|| {

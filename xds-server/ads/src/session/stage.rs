@@ -1,6 +1,6 @@
 //! Snapshots in the order in which one stream has seen them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bowline_snapshot::{Layer, Resource, ResourceType, Snapshot};
 
@@ -43,32 +43,36 @@ pub(crate) fn changed_names(
     resource_type: ResourceType,
     mut is_wanted: impl FnMut(&Resource, Listing) -> bool,
 ) -> Vec<Arc<str>> {
-    let none = Layer::default();
-    let older = older.map_or(&[][..], Snapshot::layers);
-    let newer = newer.layers();
-    let mut names = Vec::new();
-    for place in 0..older.len().max(newer.len()) {
-        let older = older.get(place).map_or(&none, |layer| &**layer);
-        let newer = newer.get(place).map_or(&none, |layer| &**layer);
-        if std::ptr::eq(older, newer) {
-            continue;
-        }
-        let (older, newer) = (older.of_type(resource_type), newer.of_type(resource_type));
-        let mut take = |listing, resource: &Resource| {
-            if is_wanted(resource, listing) {
-                names.push(resource.name().clone());
-            }
-        };
-        for change in newer.changes_since(older) {
-            take(Listing::Member, change.resource());
-        }
-        for change in newer.on_demand_changes_since(older) {
-            take(Listing::OnDemand, change.resource());
-        }
-    }
+    let changed = changed(older, newer, resource_type);
+    let wanted = changed.filter(|(resource, listing)| is_wanted(resource, *listing));
+    let mut names: Vec<Arc<str>> = wanted
+        .map(|(resource, _)| resource.name().clone())
+        .collect();
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// The resources of one type that may differ between two snapshots, as they are or were last. Costs what is taken of it.
+pub(crate) fn changed<'s>(
+    older: Option<&'s Snapshot>,
+    newer: &'s Snapshot,
+    resource_type: ResourceType,
+) -> impl Iterator<Item = (&'s Resource, Listing)> {
+    static NONE: LazyLock<Layer> = LazyLock::new(Layer::default);
+    let older = older.map_or(&[][..], Snapshot::layers);
+    let newer = newer.layers();
+    let layer = |layers: &'s [Arc<Layer>], place| layers.get(place).map_or(&*NONE, Arc::as_ref);
+    let places = 0..older.len().max(newer.len());
+    let pairs = places.map(move |place| (layer(older, place), layer(newer, place)));
+    let others = pairs.filter(|(older, newer)| !std::ptr::eq(*older, *newer));
+    others.flat_map(move |(older, newer)| {
+        let (older, newer) = (older.of_type(resource_type), newer.of_type(resource_type));
+        let members = newer.changes_since(older);
+        let on_demand = newer.on_demand_changes_since(older);
+        let members = members.map(|change| (change.resource(), Listing::Member));
+        members.chain(on_demand.map(|change| (change.resource(), Listing::OnDemand)))
+    })
 }
 
 #[cfg(test)]

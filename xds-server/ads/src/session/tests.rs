@@ -230,7 +230,7 @@ fn text(response: &Response) -> String {
             resource_type.short_name()
         });
     let mut text = name.to_owned();
-    for (resource, _) in &response.resources {
+    for (resource, _) in response.resources.iter() {
         let content = resource.body().to_bytes();
         let content = String::from_utf8_lossy(&content);
         text.push_str(&format!(" {}={content}", resource.name()));

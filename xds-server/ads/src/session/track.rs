@@ -10,7 +10,7 @@ use super::{
     lingering::Lingering,
     outstanding::Outstanding,
     quarantine::Rejections,
-    stage::{Listing, Stage, changed_names},
+    stage::{Listing, Stage, changed, changed_names},
     work::{Context, Work},
 };
 use crate::subscription::{Change, Subscription, WildcardChange};
@@ -328,18 +328,23 @@ impl Track {
             return;
         }
         let (older, newer) = (&sent.snapshot, &context.stage.snapshot);
-        if self.changed(Some(older), newer).is_empty() {
+        let is_changed = changed(Some(older), newer, self.resource_type)
+            .any(|(resource, listing)| self.is_wanted(resource, listing));
+        if !is_changed {
             self.sent = Some(context.stage.clone());
         }
     }
 
     /// Names of resources that the client wants to hear of and that may differ between two snapshots.
     pub(crate) fn changed(&self, older: Option<&Snapshot>, newer: &Snapshot) -> Vec<Arc<str>> {
-        let subscription = &self.subscription;
         changed_names(older, newer, self.resource_type, |resource, listing| {
-            (listing == Listing::Member && subscription.has_wildcard())
-                || subscription.asks_for_resource(resource)
+            self.is_wanted(resource, listing)
         })
+    }
+
+    fn is_wanted(&self, resource: &Resource, listing: Listing) -> bool {
+        (listing == Listing::Member && self.subscription.has_wildcard())
+            || self.subscription.asks_for_resource(resource)
     }
 
     /// Leaves what does not fit into one response to the next one.

@@ -119,6 +119,10 @@ fn is_unanswered(track: &Track, name: &Arc<str>) -> bool {
             Content::Listed { upserts, .. } => {
                 upserts.iter().any(|resource| resource.name() == name)
             }
+            Content::Step(step) => {
+                let mut resources = step.resources().iter();
+                resources.any(|(resource, _)| resource.name() == name)
+            }
             Content::Derived(_) => true,
         })
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bowline_snapshot::{Parent, Resource, ResourceType, Snapshot, Version};
 
-use super::{client::Client, protocol::Variant, stage::Stage, track::Owed};
+use super::{client::Client, protocol::Variant, stage::Stage, steps::Step, track::Owed};
 
 /// What a response is made from.
 pub(crate) struct Context<'a> {
@@ -49,6 +49,8 @@ pub(crate) enum Overdue {
 pub(crate) struct Work {
     /// New or changed, in order of names.
     pub(crate) upserts: Vec<Resource>,
+    /// Changed, and the same for other streams; then there are no others.
+    pub(crate) step: Option<Arc<Step>>,
     pub(crate) removed: Vec<Arc<str>>,
     /// Names that are asked for and are of nothing, where the client is told so by a resource without content.
     pub(crate) unknown: Vec<Arc<str>>,
@@ -69,6 +71,11 @@ const MANY: usize = 16;
 
 /// What framing, version and lengths add to an entry of a response, at most.
 const ENTRY_BYTES: usize = 64;
+
+/// What a resource makes of a response, at most.
+pub(crate) fn entry_bytes_max(resource_type: ResourceType, resource: &Resource) -> usize {
+    resource.body().len() + resource.name().len() + resource_type.url().len() + ENTRY_BYTES
+}
 
 impl Context<'_> {
     /// The versions of resources on the wire: with the parent that the client was sent, not with one that is still to come. A client that
@@ -134,6 +141,7 @@ impl Work {
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
             upserts,
+            step,
             removed,
             unknown,
             missing,
@@ -143,6 +151,7 @@ impl Work {
             owed: _,
         } = self;
         upserts.is_empty()
+            && step.is_none()
             && removed.is_empty()
             && unknown.is_empty()
             && missing.is_empty()
@@ -158,20 +167,19 @@ impl Work {
         let mut bytes = 0;
         let mut is_full = |entry: usize| {
             let had_any = bytes > 0;
-            bytes += entry + ENTRY_BYTES;
+            bytes += entry;
             had_any && bytes > bytes_max
         };
-        let url = resource_type.url().len();
         let fitting = self
             .upserts
             .iter()
-            .position(|new| is_full(new.body().len() + new.name().len() + url))
+            .position(|new| is_full(entry_bytes_max(resource_type, new)))
             .unwrap_or(self.upserts.len());
         let later = self.upserts.split_off(fitting);
         let fitting = self
             .removed
             .iter()
-            .position(|name| !later.is_empty() || is_full(name.len()))
+            .position(|name| !later.is_empty() || is_full(name.len() + ENTRY_BYTES))
             .unwrap_or(self.removed.len());
         let removed_later = self.removed.split_off(fitting);
         let later = later.iter().map(|resource| resource.name().clone());

@@ -15,13 +15,10 @@ use crate::pipeline::{
 impl Writer {
     /// Starts a structure job if there is something to do and none is running.
     pub(super) fn start_job(&mut self) {
-        if !self.become_ready() || self.job.is_some() {
+        if !self.become_ready() || !self.has_job_to_start() {
             return;
         }
         let keys = self.connected.keys_version();
-        if self.pending.changed.is_empty() && keys == self.built_keys {
-            return;
-        }
         let wanted = self.connected.wanted();
         let Some(structure) = self.structure.take() else {
             return;
@@ -54,6 +51,13 @@ impl Writer {
         self.built_keys = keys;
         self.since_job.clear();
         self.job = Some(tokio::task::spawn_blocking(move || job.build()));
+    }
+
+    /// Whether there is something to do that no job does yet.
+    pub(super) fn has_job_to_start(&self) -> bool {
+        let is_current =
+            self.pending.changed.is_empty() && self.connected.keys_version() == self.built_keys;
+        self.job.is_none() && !is_current
     }
 
     /// Publishes what a job made, together with the endpoints that changed meanwhile, as one generation.

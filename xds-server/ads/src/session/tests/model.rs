@@ -366,7 +366,7 @@ impl<P: Dialect> Model<P> {
         }
         let mut listed = BTreeSet::new();
         let mut changed = Vec::new();
-        for (resource, version) in &response.resources {
+        for (resource, version) in response.resources.iter() {
             let name = resource.name().to_string();
             let content = content_of(resource);
             listed.insert(name.clone());

@@ -1,0 +1,510 @@
+//! Steps from one snapshot to a later one, made once for all streams that take the same.
+//!
+//! Most of what a fleet costs is this: resources that all its proxies have get other content. What each of them is told then is a function
+//! of the two snapshots and of the subscription, and all that is its own is a nonce. Whatever is not as simple as that has no step, and the
+//! stream finds out by itself ([`Track::take_work`]).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, OnceLock},
+};
+
+use bowline_snapshot::{Layer, Resource, ResourceChange, ResourceType, Snapshot, Version};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{
+    protocol::Variant,
+    track::{Held, Owed, Track},
+    work::{Context, Work, entry_bytes_max},
+};
+use crate::{names::Names, subscription::Subscription};
+
+/// Steps that are remembered: some hundred generations follow each other while a large fleet is told of one, and streams differ in what
+/// they subscribe to.
+const REMEMBERED_MAX: usize = 1024;
+
+/// Bytes of responses that are remembered in all, about.
+const REMEMBERED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What a step may make of a response. Of larger ones streams share the encoding piece by piece.
+const STEP_BYTES_MAX: usize = 512 * 1024;
+
+/// What all streams are told that take the same step: resources that they have, with other content.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Each with its version on the wire.
+    resources: Box<[(Resource, Version)]>,
+    /// What they make of a response, at most.
+    bytes: usize,
+    encoded: OnceLock<Bytes>,
+}
+
+impl Step {
+    #[cfg(test)]
+    pub(crate) fn of(resources: impl IntoIterator<Item = (Resource, Version)>) -> Self {
+        Self {
+            resources: resources.into_iter().collect(),
+            bytes: 0,
+            encoded: OnceLock::new(),
+        }
+    }
+
+    /// In order of names, each with its version on the wire.
+    pub(crate) fn resources(&self) -> &[(Resource, Version)] {
+        &self.resources
+    }
+
+    /// The resources as they are written into a response, given how that is done.
+    pub(crate) fn encoded(&self, encode: impl FnOnce(&[(Resource, Version)]) -> Bytes) -> &Bytes {
+        self.encoded.get_or_init(|| encode(&self.resources))
+    }
+}
+
+/// The steps that some stream has taken lately.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    steps: BTreeMap<Key, Entry>,
+    /// In the order in which they came.
+    order: VecDeque<Key>,
+    /// What the steps make of responses.
+    bytes: usize,
+}
+
+/// What a step depends on: addresses of what its entry holds, so that they mean the same for as long as it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    from: usize,
+    to: usize,
+    names: usize,
+    parents: usize,
+    resource_type: ResourceType,
+    has_wildcard: bool,
+    variant: Variant,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// `None` where there is no such step.
+    step: Option<Arc<Step>>,
+    is_used: bool,
+    _held: (Arc<Layer>, Arc<Layer>, Option<Arc<Layer>>, Names),
+}
+
+/// Where the resources of one type differ between two snapshots.
+enum Difference<'s> {
+    Nowhere,
+    /// In one layer, which no other can hide.
+    In(&'s Arc<Layer>, &'s Arc<Layer>),
+    Elsewhere,
+}
+
+impl Track {
+    /// What [`Self::take_work`] takes, where a step says it; none where it has to be looked for.
+    pub(crate) fn take_step(
+        &mut self,
+        context: &Context<'_>,
+        steps: &Steps,
+        bytes_max: usize,
+    ) -> Option<Work> {
+        let is_plain = !self.must_answer
+            && !self.is_unfinished
+            && self.lingering.is_empty()
+            && !self.has_rare()
+            && !self.subscription.is_empty()
+            && matches!(&self.owed, Owed::Names(names) if names.is_empty())
+            && match &self.held {
+                Held::Nothing => true,
+                Held::Each(claims) => claims.is_empty(),
+                Held::AllAt(_) => false,
+            };
+        let lists_all =
+            context.variant == Variant::StateOfTheWorld && self.resource_type.spec().full_state;
+        if !is_plain || lists_all {
+            return None;
+        }
+        let step = steps.between(
+            &self.sent.as_ref()?.snapshot,
+            context,
+            &self.subscription,
+            bytes_max.min(STEP_BYTES_MAX),
+        )?;
+        self.held = Held::Nothing;
+        Some(Work {
+            before: self.sent.replace(context.stage.clone()),
+            step: step.filter(|step| !step.resources.is_empty()),
+            ..Work::default()
+        })
+    }
+}
+
+impl Steps {
+    /// The step from what a stream was sent to what it is to be served: `None` inside where nothing of it concerns the stream, and outside
+    /// where there is no step.
+    fn between(
+        &self,
+        from: &Snapshot,
+        context: &Context<'_>,
+        subscription: &Subscription,
+        bytes_max: usize,
+    ) -> Option<Option<Arc<Step>>> {
+        let resource_type = subscription.resource_type();
+        let Context { variant, .. } = *context;
+        let (from, to) = match difference(from, &context.stage.snapshot, resource_type) {
+            Difference::Nowhere => return Some(None),
+            Difference::In(from, to) => (from, to),
+            Difference::Elsewhere => return None,
+        };
+        // In state of the world resources have no version of their own on the wire.
+        let has_parents = variant == Variant::Delta && resource_type.parent().is_some();
+        let parents = context.parents.layers().first().filter(|_| has_parents);
+        if has_parents && parents.is_none() {
+            return None;
+        }
+        let names = subscription.names();
+        let key = Key {
+            from: Arc::as_ptr(from).addr(),
+            to: Arc::as_ptr(to).addr(),
+            names: names.address(),
+            parents: parents.map_or(0, |parents| Arc::as_ptr(parents).addr()),
+            resource_type,
+            has_wildcard: subscription.has_wildcard(),
+            variant,
+        };
+        if let Some(entry) = self.remembered.lock().steps.get_mut(&key) {
+            entry.is_used = true;
+            return entry.step.clone().map(Some);
+        }
+        // Not under the lock. Two streams may do it at once, and one result is kept.
+        let step = make(
+            from,
+            to,
+            parents.map(|layer| &**layer),
+            subscription,
+            bytes_max,
+        );
+        let entry = Entry {
+            step: step.map(Arc::new),
+            is_used: true,
+            _held: (from.clone(), to.clone(), parents.cloned(), names.clone()),
+        };
+        let step = self.remembered.lock().insert(key, entry);
+        step.map(Some)
+    }
+
+    /// Forgets what no stream has taken since this was called last.
+    pub(crate) fn forget_unused(&self) {
+        let Remembered {
+            steps,
+            order,
+            bytes,
+        } = &mut *self.remembered.lock();
+        steps.retain(|_, entry| std::mem::take(&mut entry.is_used));
+        order.retain(|key| steps.contains_key(key));
+        *bytes = steps.values().map(Entry::bytes).sum();
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.step.as_ref().map_or(0, |step| step.bytes)
+    }
+}
+
+impl Remembered {
+    fn insert(&mut self, key: Key, entry: Entry) -> Option<Arc<Step>> {
+        if let Some(known) = self.steps.get(&key) {
+            return known.step.clone();
+        }
+        self.bytes += entry.bytes();
+        let is_full =
+            |this: &Self| this.steps.len() >= REMEMBERED_MAX || this.bytes > REMEMBERED_BYTES_MAX;
+        while is_full(self)
+            && let Some(oldest) = self.order.pop_front()
+        {
+            let forgotten = self.steps.remove(&oldest);
+            self.bytes -= forgotten.map_or(0, |entry| entry.bytes());
+        }
+        let step = entry.step.clone();
+        self.order.push_back(key);
+        self.steps.insert(key, entry);
+        step
+    }
+}
+
+fn difference<'s>(
+    from: &'s Snapshot,
+    to: &'s Snapshot,
+    resource_type: ResourceType,
+) -> Difference<'s> {
+    let (from, to) = (from.layers(), to.layers());
+    if from.len() != to.len() {
+        return Difference::Elsewhere;
+    }
+    let set = |layer: &'s Layer| layer.of_type(resource_type);
+    let is_other = |from: &'s Arc<Layer>, to: &'s Arc<Layer>| {
+        !Arc::ptr_eq(from, to) && !set(from).is_same(set(to))
+    };
+    let places = from.iter().zip(to).enumerate();
+    let mut differing = places.filter(|(_, (from, to))| is_other(from, to));
+    let Some((place, (before, now))) = differing.next() else {
+        return Difference::Nowhere;
+    };
+    let mut earlier = to.iter().take(place);
+    match differing.next().is_none() && earlier.all(|layer| set(layer).is_empty()) {
+        true => Difference::In(before, now),
+        false => Difference::Elsewhere,
+    }
+}
+
+/// A step, if members with other content are all that it is about, each of which belongs to a resource of `parents` if it belongs to any.
+fn make(
+    from: &Layer,
+    to: &Layer,
+    parents: Option<&Layer>,
+    subscription: &Subscription,
+    bytes_max: usize,
+) -> Option<Step> {
+    let resource_type = subscription.resource_type();
+    let (from, to) = (from.of_type(resource_type), to.of_type(resource_type));
+    if !to.has_same_but_members(from) {
+        return None;
+    }
+    let mut resources = Vec::new();
+    let mut bytes = 0;
+    for change in to.changes_since(from) {
+        let ResourceChange::Upserted(resource) = change else {
+            return None;
+        };
+        from.member(resource.name())?;
+        if !subscription.has_wildcard() && !subscription.asks_for_resource(resource) {
+            continue;
+        }
+        bytes += entry_bytes_max(resource_type, resource);
+        if bytes > bytes_max {
+            return None;
+        }
+        let own = resource.version();
+        let version = match parents {
+            Some(parents) => {
+                let (parent, name) = resource_type.parent_of(resource.name())?;
+                own.combined_with(parents.get(parent, name)?.version())
+            }
+            None => own,
+        };
+        resources.push((resource.clone(), version));
+    }
+    Some(Step {
+        bytes,
+        resources: resources.into(),
+        encoded: OnceLock::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        names::NameTable,
+        session::{
+            client::Client,
+            stage::Stage,
+            work::{Overdue, Removals},
+        },
+        testing::{layer, snapshot_of, type_named},
+    };
+
+    /// The subscription to some names of a type, or to all.
+    fn subscription(text: &str, table: &NameTable) -> Subscription {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [short_name, names @ ..] = &words[..] else {
+            panic!("{text} is not `TYPE name`");
+        };
+        let mut subscription = Subscription::new(type_named(short_name), true);
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        subscription.update(names, Vec::new(), table);
+        subscription
+    }
+
+    struct Scene {
+        steps: Steps,
+        table: NameTable,
+        variant: Variant,
+        bytes_max: usize,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self {
+                steps: Steps::default(),
+                table: NameTable::default(),
+                variant: Variant::Delta,
+                bytes_max: 10_000,
+            }
+        }
+
+        fn step(
+            &self,
+            subscribed: &str,
+            from: &Snapshot,
+            to: &Snapshot,
+            parents: &Snapshot,
+        ) -> Option<Option<Arc<Step>>> {
+            let stage = Stage {
+                number: 1,
+                snapshot: to.clone(),
+            };
+            let context = Context {
+                stage: &stage,
+                newest: to,
+                parents,
+                removals: Removals::Immediate,
+                referrers_settled: None,
+                now: Instant::now(),
+                overdue: Overdue::Stays,
+                linger_until: Instant::now(),
+                variant: self.variant,
+                client: Client::PLAIN,
+            };
+            let subscription = subscription(subscribed, &self.table);
+            self.steps
+                .between(from, &context, &subscription, self.bytes_max)
+        }
+    }
+
+    /// What a step says: names, `nothing`, or `no step`. Snapshots are lists of layers.
+    fn said(subscribed: &str, from: &[&[&str]], to: &[&[&str]]) -> String {
+        let snapshot = |layers: &[&[&str]]| Snapshot::new(1, layers.iter().map(|it| layer(it)));
+        let (from, to) = (snapshot(from), snapshot(to));
+        match Scene::new().step(subscribed, &from, &to, &to) {
+            None => "no step".to_owned(),
+            Some(None) => "nothing".to_owned(),
+            Some(Some(step)) => {
+                let names = step.resources().iter().map(|(it, _)| it.name().to_string());
+                names.collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_is_about_what_has_other_content_and_is_subscribed() {
+        let from: &[&[&str]] = &[&["CDS a 1", "CDS b 1", "CDS c 1"]];
+        let to: &[&[&str]] = &[&["CDS a 2", "CDS b 1", "CDS c 2"]];
+        assert_eq!(said("CDS *", from, to), "a c");
+        assert_eq!(said("CDS b c", from, to), "c");
+        assert_eq!(said("CDS b", from, to), "");
+        assert_eq!(said("LDS *", from, to), "nothing");
+    }
+
+    #[test]
+    fn there_is_no_step_where_more_is_to_be_said_than_other_content() {
+        let from: &[&[&str]] = &[&["CDS a 1", "CDS b 1"], &[]];
+        for to in [
+            // Gone, new, and both.
+            &[&["CDS a 1"][..], &[]],
+            &[&["CDS a 1", "CDS b 1", "CDS c 1"], &[]],
+            &[&["CDS a 1", "CDS c 1"], &[]],
+            // In two layers, or in none that was there.
+            &[&["CDS a 2", "CDS b 1"], &["CDS c 1"]],
+            &[&["CDS a 1", "CDS b 1"], &["CDS b 2"]],
+            // On demand, with an alias, and for a time.
+            &[&["CDS a 2", "CDS b 1", "CDS ~c 1"], &[]],
+            &[&["CDS a 2", "CDS b 1 alias"], &[]],
+            &[&["CDS a 2!10", "CDS b 1"], &[]],
+        ] {
+            assert_eq!(said("CDS *", from, to), "no step", "{to:?}");
+        }
+        assert_eq!(
+            said("CDS *", &[&["CDS a 1"], &[]], &[&["CDS a 2"]]),
+            "no step"
+        );
+    }
+
+    #[test]
+    fn there_is_no_step_in_a_layer_that_another_may_hide() {
+        let from: &[&[&str]] = &[&["CDS a 1", "EDS e 1"], &["CDS b 1", "LDS l 1"]];
+        let to: &[&[&str]] = &[&["CDS a 1", "EDS e 1"], &["CDS b 2", "LDS l 2"]];
+        assert_eq!(said("CDS *", from, to), "no step");
+        assert_eq!(said("LDS *", from, to), "l");
+    }
+
+    #[test]
+    fn endpoints_have_the_version_that_they_have_behind_their_cluster() {
+        let from = snapshot_of(1, &["CDS a 1", "EDS a 1"]);
+        let to = snapshot_of(2, &["CDS a 2", "EDS a 2"]);
+        let scene = Scene::new();
+        for parents in [&from, &to] {
+            let step = scene.step("EDS a", &from, &to, parents).unwrap().unwrap();
+            let [(resource, version)] = step.resources() else {
+                panic!("{step:?}");
+            };
+            assert_eq!(
+                *version,
+                parents.wire_version(ResourceType::ENDPOINT, resource)
+            );
+        }
+        // Their cluster may be in a layer that other streams do not have.
+        let elsewhere = Snapshot::new(3, [layer(&[]), layer(&["CDS a 1"])]);
+        assert!(scene.step("EDS a", &from, &to, &elsewhere).is_none());
+        let state_of_the_world = Scene {
+            variant: Variant::StateOfTheWorld,
+            ..Scene::new()
+        };
+        let step = state_of_the_world.step("EDS a", &from, &to, &elsewhere);
+        assert!(step.is_some_and(|step| step.is_some()));
+    }
+
+    #[test]
+    fn a_step_is_made_once_for_those_who_subscribe_to_the_same() {
+        let from = snapshot_of(1, &["CDS a 1", "CDS b 1"]);
+        let to = snapshot_of(2, &["CDS a 2", "CDS b 2"]);
+        let scene = Scene::new();
+        let held = subscription("CDS a b", &scene.table);
+        let one = scene.step("CDS a b", &from, &to, &to).unwrap().unwrap();
+        let same = scene.step("CDS b a", &from, &to, &to).unwrap().unwrap();
+        let other = scene.step("CDS *", &from, &to, &to).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+        assert_eq!(scene.steps.remembered.lock().steps.len(), 2);
+        drop(held);
+        scene.steps.forget_unused();
+        assert_eq!(scene.steps.remembered.lock().steps.len(), 2);
+        scene.steps.forget_unused();
+        let remembered = scene.steps.remembered.lock();
+        assert!(remembered.steps.is_empty() && remembered.order.is_empty());
+        assert_eq!(remembered.bytes, 0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let scene = Scene::new();
+        for number in 0..REMEMBERED_MAX + 10 {
+            let from = snapshot_of(1, &[&format!("CDS a {number}")]);
+            let to = snapshot_of(2, &["CDS a new"]);
+            scene.step("CDS *", &from, &to, &to).unwrap().unwrap();
+        }
+        let remembered = scene.steps.remembered.lock();
+        assert_eq!(remembered.steps.len(), REMEMBERED_MAX);
+        assert_eq!(remembered.order.len(), REMEMBERED_MAX);
+        let bytes: usize = remembered.steps.values().map(Entry::bytes).sum();
+        assert_eq!(remembered.bytes, bytes);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_one_response_is_no_step() {
+        let from = snapshot_of(1, &["CDS a 1", "CDS b 1"]);
+        let to = snapshot_of(2, &["CDS a 2", "CDS b 2"]);
+        let small = Scene {
+            bytes_max: 200,
+            ..Scene::new()
+        };
+        assert!(small.step("CDS *", &from, &to, &to).is_none());
+        assert!(small.step("CDS a", &from, &to, &to).is_some());
+    }
+}
