@@ -34,7 +34,7 @@ pub fn load(registry: &RegistryConfig) -> RegistryEvent {
         RegistrySource::Kubernetes(config) => {
             let registry = settings.id.clone();
             let parts = watch::Sender::default();
-            let cluster = kubernetes(settings, config, Vec::new(), parts, None);
+            let cluster = kubernetes(settings, config, LastGood::default(), parts, None);
             asked(registry, cluster.load())
         }
         RegistrySource::Consul(config) => {
@@ -187,7 +187,7 @@ fn manifests(settings: RegistrySettings, paths: Vec<PathBuf>, last_good: Vec<Obj
 fn kubernetes(
     settings: RegistrySettings,
     config: KubernetesConfig,
-    last_good: Vec<Object>,
+    last_good: LastGood,
     parts: watch::Sender<Vec<RegistryPart>>,
     served: Option<ServedNow>,
 ) -> Kubernetes {
@@ -350,7 +350,7 @@ async fn run_once(
                 .await;
         }
         RegistrySource::Kubernetes(config) => {
-            kubernetes(settings, config, last_good.objects, parts, Some(served))
+            kubernetes(settings, config, last_good, parts, Some(served))
                 .run(events, cancelled)
                 .await;
         }

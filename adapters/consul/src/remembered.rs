@@ -36,9 +36,8 @@ pub(crate) struct Memory {
 
 impl Remembered {
     pub(crate) fn new(last_good: &LastGood, now: Instant) -> Self {
-        let LastGood { objects, saved_at } = last_good;
         let mut scopes: BTreeMap<String, Counted> = BTreeMap::new();
-        let names = objects.iter().map(Object::key);
+        let names = last_good.objects.iter().map(Object::key);
         for instance in names.filter_map(|key| InstanceName::parse(&key.name)) {
             let counted = scopes.entry(instance.scope).or_default();
             counted.services.insert(instance.service);
@@ -48,8 +47,7 @@ impl Remembered {
         let since_epoch = since_epoch.unwrap_or_default();
         Self {
             scopes,
-            // Nothing where the clock was set back since.
-            age: since_epoch.saturating_sub(*saved_at),
+            age: last_good.age(since_epoch),
             started: now,
         }
     }

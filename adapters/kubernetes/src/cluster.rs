@@ -1,8 +1,12 @@
 //! The registry: all kinds of one cluster.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use bowline_mesh::{Change, Namespace, Object, RegistryEvent, RegistryPart, RegistrySettings};
+use bowline_mesh::{Change, LastGood, Namespace, RegistryEvent, RegistryPart, RegistrySettings};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, yield_now},
@@ -39,7 +43,7 @@ pub struct Kubernetes {
     /// Namespaces whose services and pods are left out: those of the cluster itself.
     pub ignored_namespaces: BTreeSet<Namespace>,
     /// What the mesh last had from it before the start. What cannot be taken now stays as it is there.
-    pub last_good: Vec<Object>,
+    pub last_good: LastGood,
     /// How statuses are written back; `None` where they are not.
     pub statuses: Option<Statuses>,
     /// How soon things are tried again.
@@ -92,6 +96,8 @@ impl Kubernetes {
     ) {
         let mut state = self.state();
         let (sender, mut news) = mpsc::channel(NEWS_MAX);
+        let is_restored = !self.last_good.objects.is_empty();
+        let age = is_restored.then(|| self.last_good.age(since_epoch()));
         let settings = Arc::new(self.settings);
         let mut tasks = JoinSet::new();
         for watched in Watched::all(self.facts) {
@@ -137,7 +143,7 @@ impl Kubernetes {
             Duty::new(served, leadership, needed, give, timing)
         });
         let mut received = Vec::new();
-        let mut reporter = Reporter::new(self.parts);
+        let mut reporter = Reporter::new(self.parts, age);
         loop {
             while state.settle(CONVERTED_AT_ONCE) {
                 yield_now().await;
@@ -181,9 +187,14 @@ impl Kubernetes {
             self.settings.clone(),
             self.ignored_namespaces.clone(),
             &Watched::all(self.facts),
-            self.last_good.clone(),
+            self.last_good.objects.clone(),
         )
     }
+}
+
+fn since_epoch() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
 }
 
 async fn due(duty: &mut Option<Duty>) {

@@ -22,10 +22,13 @@ pub(crate) struct Reporter {
     before: (Vec<u64>, Instant),
     /// When each kind that is not live was last so.
     live: Vec<Option<Instant>>,
+    /// How old at the start what was known from before it, and when that was.
+    restored: (Option<Duration>, Instant),
 }
 
 impl Reporter {
-    pub(crate) fn new(parts: watch::Sender<Vec<RegistryPart>>) -> Self {
+    /// `restored` is how old is what was known of the cluster before the start, if anything was.
+    pub(crate) fn new(parts: watch::Sender<Vec<RegistryPart>>, restored: Option<Duration>) -> Self {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -33,6 +36,7 @@ impl Reporter {
             ticks,
             before: (Vec::new(), Instant::now()),
             live: Vec::new(),
+            restored: (restored, Instant::now()),
         }
     }
 
@@ -61,7 +65,11 @@ impl Reporter {
                 | PartState::Denied
                 | PartState::Throttled
                 | PartState::Down => {
-                    part.stale_for = live.map(|live| now.duration_since(live));
+                    let (age, start) = self.restored;
+                    let age = age.map(|age| age + now.duration_since(start));
+                    // What is stale and was never live is from before the start.
+                    let restored = age.filter(|_| part.state == PartState::Stale);
+                    part.stale_for = live.map(|live| now.duration_since(live)).or(restored);
                 }
             }
         }

@@ -76,7 +76,7 @@ macro_rules! kinds {
             }
 
             /// What its objects become in the mesh; `None` for kinds that only say something about others.
-            pub(crate) fn object_kind(self) -> Option<Kind> {
+            pub fn object_kind(self) -> Option<Kind> {
                 match self { $(Self::$kind => object_kind!($($object_kind)?),)* }
             }
 

@@ -129,6 +129,13 @@ pub struct LastGood {
     pub saved_at: Duration,
 }
 
+impl LastGood {
+    /// For how long the registry has not confirmed them; nothing where the clock was set back since. `now` is the time since the epoch.
+    pub fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.saved_at)
+    }
+}
+
 /// A registry's state for listings and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RegistryStatus {

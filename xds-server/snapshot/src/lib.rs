@@ -21,7 +21,9 @@ mod version;
 
 pub use layer::Layer;
 pub use parts::Parts;
-pub use publish::{Assignment, Bell, LayerName, Progress, Publisher, PublisherClosed, SnapshotReceiver};
+pub use publish::{
+    Assignment, Bell, LayerName, Progress, Publisher, PublisherClosed, SnapshotReceiver,
+};
 pub use recipe::Recipe;
 pub use resource::{Body, Origin, Resource};
 pub use resource_set::{ResourceChange, ResourceSet};

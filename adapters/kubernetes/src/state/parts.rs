@@ -1,6 +1,6 @@
 //! How the watch of each kind is doing, for people.
 
-use bowline_mesh::{PartState, RegistryPart, Spec};
+use bowline_mesh::{Kind as MeshKind, Object, PartState, RegistryPart, Spec};
 
 use super::{ClusterState, Kind, Trouble, of_kind};
 use crate::Watched;
@@ -22,25 +22,15 @@ impl ClusterState {
 
     fn part(&self, watched: Watched, kind: &Kind) -> RegistryPart {
         let (services, instances) = match watched {
+            _ if !kind.is_listed => self.restored_of(watched),
             Watched::Pod => (0, self.pods.len()),
             Watched::Node => (0, self.nodes.len()),
             Watched::Manifest(manifests) => {
                 let of_kind = of_kind(&self.manifests, manifests);
-                let specs = of_kind.flat_map(|(_, known)| &known.objects);
-                specs.fold((0, 0), |(services, instances), object| {
-                    match object.spec() {
-                        Spec::Service(_) => (services + 1, instances),
-                        Spec::Endpoints(group) => (services, instances + group.endpoints.len()),
-                        Spec::Workload(_)
-                        | Spec::HttpRoute(_)
-                        | Spec::StreamRoute(_)
-                        | Spec::Gateway(_)
-                        | Spec::Policy(_)
-                        | Spec::NetworkGateway(_) => (services, instances),
-                    }
-                })
+                counted(of_kind.flat_map(|(_, known)| &known.objects))
             }
         };
+        let is_remembered = self.has_restored(watched);
         RegistryPart {
             name: watched.to_string().into(),
             state: match (&kind.failing, kind.is_listed) {
@@ -49,6 +39,8 @@ impl ClusterState {
                 (Some((_, Trouble::Denied)), _) => PartState::Denied,
                 (Some((_, Trouble::Throttled)), _) => PartState::Throttled,
                 (Some((_, Trouble::Away)), true) => PartState::Stale,
+                // What the mesh has of it is from before the start.
+                (Some((_, Trouble::Away)), false) if is_remembered => PartState::Stale,
                 (Some((_, Trouble::Away)), false) => PartState::Down,
             },
             stale_for: None,
@@ -62,4 +54,44 @@ impl ClusterState {
             last_error: kind.counts.last_error.clone(),
         }
     }
+
+    /// Whether the mesh has something of a kind from before the start that was not listed since.
+    fn has_restored(&self, watched: Watched) -> bool {
+        self.restored_objects(watched).next().is_some()
+    }
+
+    /// Services and endpoints, or pods, from before the start.
+    fn restored_of(&self, watched: Watched) -> (usize, usize) {
+        match watched {
+            Watched::Pod => (0, self.restored_objects(watched).count()),
+            Watched::Node | Watched::Manifest(_) => counted(self.restored_objects(watched)),
+        }
+    }
+
+    /// Objects from before the start, of what those of a kind become in the mesh.
+    fn restored_objects(&self, watched: Watched) -> impl Iterator<Item = &Object> {
+        let kind = match watched {
+            Watched::Pod => Some(MeshKind::Workload),
+            Watched::Node => None,
+            Watched::Manifest(manifests) => manifests.object_kind(),
+        };
+        let restored = self.restored.values();
+        restored.filter(move |object| kind == Some(object.spec().kind()))
+    }
+}
+
+/// Services, and endpoints.
+fn counted<'o>(objects: impl Iterator<Item = &'o Object>) -> (usize, usize) {
+    objects.fold((0, 0), |(services, instances), object| {
+        match object.spec() {
+            Spec::Service(_) => (services + 1, instances),
+            Spec::Endpoints(group) => (services, instances + group.endpoints.len()),
+            Spec::Workload(_)
+            | Spec::HttpRoute(_)
+            | Spec::StreamRoute(_)
+            | Spec::Gateway(_)
+            | Spec::Policy(_)
+            | Spec::NetworkGateway(_) => (services, instances),
+        }
+    })
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bowline_manifests::ManifestKind;
 use bowline_mesh::{
-    Change, Endpoint, Health, Object, Protocol, RegistryEvent, RegistrySettings, Spec, Workload,
+    Change, Endpoint, Health, Object, PartState, Protocol, RegistryEvent, RegistrySettings, Spec,
+    Workload,
 };
 use serde_json::{Value, json};
 
@@ -404,6 +405,29 @@ fn a_broken_object_keeps_its_last_good_version_also_over_a_restart() {
     assert_eq!(services(&objects), services(&told));
     cluster.put(SERVICE, service("cart", http()));
     assert_eq!(cluster.event().problems, []);
+}
+
+#[test]
+fn what_is_known_from_before_the_start_is_stale_and_not_down() {
+    let told = Cluster::with(&cart()).replace();
+    let mut cluster = Cluster::after(told);
+    let standing = |cluster: &Cluster, watched: Watched| {
+        let parts = cluster.0.parts();
+        let name = watched.to_string();
+        let part = parts.iter().find(|part| *part.name == *name).unwrap();
+        (part.state, part.services, part.instances)
+    };
+    assert_eq!(standing(&cluster, SERVICE), (PartState::Starting, 1, 0));
+    for watched in all() {
+        cluster.fail(watched, "nobody answers");
+    }
+    assert_eq!(standing(&cluster, SERVICE), (PartState::Stale, 1, 0));
+    assert_eq!(standing(&cluster, SLICE), (PartState::Stale, 0, 1));
+    assert_eq!(standing(&cluster, Watched::Pod), (PartState::Stale, 0, 1));
+    // Of which there is nothing in the mesh.
+    assert_eq!(standing(&cluster, Watched::Node), (PartState::Down, 0, 0));
+    cluster.list(&[]);
+    assert_eq!(standing(&cluster, SERVICE), (PartState::Live, 0, 0));
 }
 
 #[test]

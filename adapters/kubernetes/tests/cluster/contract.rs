@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, future::Future, time::Duration};
 use bowline_conformance::{App, Subject};
 use bowline_harness::kubernetes::{ApiServer, Fault, objects};
 use bowline_kubernetes::{Access, Facts, Kubernetes, Pace};
-use bowline_mesh::{Object, RegistryEvent, RegistrySettings};
+use bowline_mesh::{LastGood, Object, RegistryEvent, RegistrySettings};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,10 @@ impl Subject for Cluster {
                 ingresses: true,
             },
             ignored_namespaces: BTreeSet::new(),
-            last_good,
+            last_good: LastGood {
+                objects: last_good,
+                saved_at: Duration::ZERO,
+            },
             statuses: None,
             pace: PACE,
             parts: Default::default(),

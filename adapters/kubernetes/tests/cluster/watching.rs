@@ -6,7 +6,9 @@ use std::{
 };
 
 use bowline_kubernetes::{Access, Facts, Kubernetes};
-use bowline_mesh::{Change, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec};
+use bowline_mesh::{
+    Change, LastGood, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec,
+};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -121,7 +123,7 @@ pub(crate) fn cluster(access: Access) -> Kubernetes {
             ingresses: true,
         },
         ignored_namespaces: BTreeSet::new(),
-        last_good: Vec::new(),
+        last_good: LastGood::default(),
 
         statuses: None,
         pace: PACE,

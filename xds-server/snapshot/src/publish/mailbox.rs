@@ -166,8 +166,12 @@ impl Round {
                 false => self.unsettled.note_one(),
             }
         }
-        self.untaken.spare.store(rung / SPARE + 1, Ordering::Release);
-        self.unsettled.spare.store(idle / SPARE + 1, Ordering::Release);
+        self.untaken
+            .spare
+            .store(rung / SPARE + 1, Ordering::Release);
+        self.unsettled
+            .spare
+            .store(idle / SPARE + 1, Ordering::Release);
     }
 
     /// A stream that was rung in some round has looked, or has ended.
