@@ -371,6 +371,21 @@ async fn streams_that_never_look_hold_up_the_others_for_a_moment_only() {
     running.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn clients_that_take_long_to_answer_hold_up_nothing() {
+    let (running, mut streams) = streams(4).await;
+    running.add_endpoint(2).await;
+    for stream in &mut streams {
+        assert!(stream.has_changed().unwrap());
+    }
+    // As Envoy is while a cluster is warming.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let before = served(&streams[0]);
+    running.add_endpoint(3).await;
+    assert!(served(&streams[0]) > before);
+    running.end().await;
+}
+
 #[tokio::test]
 async fn no_snapshot_ever_has_a_cluster_without_its_assignment() {
     let running = Running::start(&["a"], LONG);

@@ -192,7 +192,7 @@ impl Pipeline {
                     }
                     writer.owe_endpoints(received);
                 }
-                () = may_publish, if writer.has_unpublished() => {}
+                () = may_publish, if writer.watches_streams() => {}
                 Some(command) = commands.recv() => writer.obey(command),
                 built = finished(&mut writer.job) => writer.take_built(built.context("a build failed")?),
                 _ = tick.tick() => writer.tick(),
@@ -296,7 +296,12 @@ impl Writer {
         async move { drop(progressed.await) }
     }
 
-    /// Whether something waits for that.
+    /// Whether that is worth waiting for: something is to be published, or the moment is to be known in which all was taken.
+    fn watches_streams(&self) -> bool {
+        let is_being_taken = self.taken_after.is_none() && self.published.elapsed() < TAKEN_WITHIN;
+        self.has_unpublished() || is_being_taken
+    }
+
     fn has_unpublished(&self) -> bool {
         self.unpublished.is_some() || self.is_ready && self.has_job_to_start()
     }
