@@ -31,7 +31,7 @@ impl Default for LogFilter {
     fn default() -> Self {
         Self {
             text: "info".to_owned(),
-            targets: Targets::new().with_default(LevelFilter::INFO),
+            targets: without_echoes().with_default(LevelFilter::INFO),
         }
     }
 }
@@ -40,7 +40,7 @@ impl FromStr for LogFilter {
     type Err = LogFilterError;
 
     fn from_str(text: &str) -> Result<Self, LogFilterError> {
-        let mut targets = Targets::new();
+        let mut targets = without_echoes();
         for part in text.split(',') {
             targets = match part.trim().split_once('=') {
                 Some((target, name)) => targets.with_target(target.trim(), level(name)?),
@@ -52,6 +52,11 @@ impl FromStr for LogFilter {
             targets,
         })
     }
+}
+
+/// Libraries that log as an error what we say ourselves, with what it means: silent unless they are named.
+fn without_echoes() -> Targets {
+    Targets::new().with_target("kube_client", LevelFilter::OFF)
 }
 
 /// By name only: `LevelFilter` would also read numbers and nothing at all.
@@ -158,5 +163,30 @@ impl de::Visitor<'_> for ShareVisitor {
             Some(percent @ 1..=100) => Ok(Share(percent)),
             _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_we_say_ourselves_is_not_said_again_by_a_library_unless_it_is_asked_for() {
+        let is_logged = |text: &str, target: &str| {
+            let filter: LogFilter = text.parse().unwrap();
+            filter.targets().would_enable(target, &Level::ERROR)
+        };
+        for level in ["info", "info,bowline_ads=debug"] {
+            assert!(is_logged(level, "bowline::serve"), "{level}");
+            assert!(!is_logged(level, "kube_client::client::builder"), "{level}");
+        }
+        assert!(is_logged(
+            "info,kube_client=debug",
+            "kube_client::client::builder"
+        ));
+        let by_default = LogFilter::default().targets();
+        assert!(!by_default.would_enable("kube_client::client::builder", &Level::ERROR));
     }
 }
