@@ -378,8 +378,10 @@ async fn clients_that_take_long_to_answer_hold_up_nothing() {
     for stream in &mut streams {
         assert!(stream.has_changed().unwrap());
     }
+    // An answer of the writer comes after it has seen that.
+    running.handle.layers().await.unwrap();
     // As Envoy is while a cluster is warming.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::advance(Duration::from_millis(50)).await;
     let before = served(&streams[0]);
     running.add_endpoint(3).await;
     assert!(served(&streams[0]) > before);

@@ -320,7 +320,7 @@ mod tests {
         let encodings = encodings();
         encodings.encode::<Delta>(&response(0..3000, 1));
         assert!(encodings.shared.lock().bytes > 0);
-        tokio::time::sleep(KEPT_FOR * 2).await;
+        tokio::time::advance(KEPT_FOR * 2).await;
         encodings.forget_unused();
         assert_eq!(encodings.shared.lock().bytes, 0);
     }

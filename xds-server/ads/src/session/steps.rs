@@ -96,6 +96,26 @@ struct Entry {
     _held: (Arc<Layer>, Arc<Layer>, Option<Arc<Layer>>, Names),
 }
 
+/// What a stream is told that goes from one snapshot to another.
+#[derive(Debug)]
+enum Told {
+    /// Nothing of it concerns the stream.
+    Nothing,
+    Step(Arc<Step>),
+    /// More than a step can say.
+    More,
+}
+
+impl From<Option<Arc<Step>>> for Told {
+    fn from(step: Option<Arc<Step>>) -> Self {
+        match step {
+            Some(step) if step.resources.is_empty() => Self::Nothing,
+            Some(step) => Self::Step(step),
+            None => Self::More,
+        }
+    }
+}
+
 /// Where the resources of one type differ between two snapshots.
 enum Difference<'s> {
     Nowhere,
@@ -128,43 +148,46 @@ impl Track {
         if !is_plain || lists_all {
             return None;
         }
-        let step = steps.between(
+        let step = match steps.between(
             &self.sent.as_ref()?.snapshot,
             context,
             &self.subscription,
             bytes_max.min(STEP_BYTES_MAX),
-        )?;
+        ) {
+            Told::Nothing => None,
+            Told::Step(step) => Some(step),
+            Told::More => return None,
+        };
         self.held = Held::Nothing;
         Some(Work {
             before: self.sent.replace(context.stage.clone()),
-            step: step.filter(|step| !step.resources.is_empty()),
+            step,
             ..Work::default()
         })
     }
 }
 
 impl Steps {
-    /// The step from what a stream was sent to what it is to be served: `None` inside where nothing of it concerns the stream, and outside
-    /// where there is no step.
+    /// What a stream is told that goes from what it was sent to what it is to be served.
     fn between(
         &self,
         from: &Snapshot,
         context: &Context<'_>,
         subscription: &Subscription,
         bytes_max: usize,
-    ) -> Option<Option<Arc<Step>>> {
+    ) -> Told {
         let resource_type = subscription.resource_type();
         let Context { variant, .. } = *context;
         let (from, to) = match difference(from, &context.stage.snapshot, resource_type) {
-            Difference::Nowhere => return Some(None),
+            Difference::Nowhere => return Told::Nothing,
             Difference::In(from, to) => (from, to),
-            Difference::Elsewhere => return None,
+            Difference::Elsewhere => return Told::More,
         };
         // In state of the world resources have no version of their own on the wire.
         let has_parents = variant == Variant::Delta && resource_type.parent().is_some();
         let parents = context.parents.layers().first().filter(|_| has_parents);
         if has_parents && parents.is_none() {
-            return None;
+            return Told::More;
         }
         let names = subscription.names();
         let key = Key {
@@ -178,7 +201,7 @@ impl Steps {
         };
         if let Some(entry) = self.remembered.lock().steps.get_mut(&key) {
             entry.is_used = true;
-            return entry.step.clone().map(Some);
+            return entry.step.clone().into();
         }
         // Not under the lock. Two streams may do it at once, and one result is kept.
         let step = make(
@@ -193,8 +216,7 @@ impl Steps {
             is_used: true,
             _held: (from.clone(), to.clone(), parents.cloned(), names.clone()),
         };
-        let step = self.remembered.lock().insert(key, entry);
-        step.map(Some)
+        self.remembered.lock().insert(key, entry).into()
     }
 
     /// Forgets what no stream has taken since this was called last.
@@ -333,6 +355,15 @@ mod tests {
         subscription
     }
 
+    impl Told {
+        fn step(self) -> Arc<Step> {
+            match self {
+                Self::Step(step) => step,
+                Self::Nothing | Self::More => panic!("{self:?}"),
+            }
+        }
+    }
+
     struct Scene {
         steps: Steps,
         table: NameTable,
@@ -356,7 +387,7 @@ mod tests {
             from: &Snapshot,
             to: &Snapshot,
             parents: &Snapshot,
-        ) -> Option<Option<Arc<Step>>> {
+        ) -> Told {
             let stage = Stage {
                 number: 1,
                 snapshot: to.clone(),
@@ -379,14 +410,14 @@ mod tests {
         }
     }
 
-    /// What a step says: names, `nothing`, or `no step`. Snapshots are lists of layers.
+    /// What a stream is told: names, `nothing`, or `more`. Snapshots are lists of layers.
     fn said(subscribed: &str, from: &[&[&str]], to: &[&[&str]]) -> String {
         let snapshot = |layers: &[&[&str]]| Snapshot::new(1, layers.iter().map(|it| layer(it)));
         let (from, to) = (snapshot(from), snapshot(to));
         match Scene::new().step(subscribed, &from, &to, &to) {
-            None => "no step".to_owned(),
-            Some(None) => "nothing".to_owned(),
-            Some(Some(step)) => {
+            Told::More => "more".to_owned(),
+            Told::Nothing => "nothing".to_owned(),
+            Told::Step(step) => {
                 let names = step.resources().iter().map(|(it, _)| it.name().to_string());
                 names.collect::<Vec<_>>().join(" ")
             }
@@ -399,7 +430,7 @@ mod tests {
         let to: &[&[&str]] = &[&["CDS a 2", "CDS b 1", "CDS c 2"]];
         assert_eq!(said("CDS *", from, to), "a c");
         assert_eq!(said("CDS b c", from, to), "c");
-        assert_eq!(said("CDS b", from, to), "");
+        assert_eq!(said("CDS b", from, to), "nothing");
         assert_eq!(said("LDS *", from, to), "nothing");
     }
 
@@ -419,19 +450,16 @@ mod tests {
             &[&["CDS a 2", "CDS b 1 alias"], &[]],
             &[&["CDS a 2!10", "CDS b 1"], &[]],
         ] {
-            assert_eq!(said("CDS *", from, to), "no step", "{to:?}");
+            assert_eq!(said("CDS *", from, to), "more", "{to:?}");
         }
-        assert_eq!(
-            said("CDS *", &[&["CDS a 1"], &[]], &[&["CDS a 2"]]),
-            "no step"
-        );
+        assert_eq!(said("CDS *", &[&["CDS a 1"], &[]], &[&["CDS a 2"]]), "more");
     }
 
     #[test]
     fn there_is_no_step_in_a_layer_that_another_may_hide() {
         let from: &[&[&str]] = &[&["CDS a 1", "EDS e 1"], &["CDS b 1", "LDS l 1"]];
         let to: &[&[&str]] = &[&["CDS a 1", "EDS e 1"], &["CDS b 2", "LDS l 2"]];
-        assert_eq!(said("CDS *", from, to), "no step");
+        assert_eq!(said("CDS *", from, to), "more");
         assert_eq!(said("LDS *", from, to), "l");
     }
 
@@ -441,7 +469,7 @@ mod tests {
         let to = snapshot_of(2, &["CDS a 2", "EDS a 2"]);
         let scene = Scene::new();
         for parents in [&from, &to] {
-            let step = scene.step("EDS a", &from, &to, parents).unwrap().unwrap();
+            let step = scene.step("EDS a", &from, &to, parents).step();
             let [(resource, version)] = step.resources() else {
                 panic!("{step:?}");
             };
@@ -452,13 +480,15 @@ mod tests {
         }
         // Their cluster may be in a layer that other streams do not have.
         let elsewhere = Snapshot::new(3, [layer(&[]), layer(&["CDS a 1"])]);
-        assert!(scene.step("EDS a", &from, &to, &elsewhere).is_none());
+        let told = scene.step("EDS a", &from, &to, &elsewhere);
+        assert!(matches!(told, Told::More), "{told:?}");
         let state_of_the_world = Scene {
             variant: Variant::StateOfTheWorld,
             ..Scene::new()
         };
-        let step = state_of_the_world.step("EDS a", &from, &to, &elsewhere);
-        assert!(step.is_some_and(|step| step.is_some()));
+        state_of_the_world
+            .step("EDS a", &from, &to, &elsewhere)
+            .step();
     }
 
     #[test]
@@ -467,9 +497,9 @@ mod tests {
         let to = snapshot_of(2, &["CDS a 2", "CDS b 2"]);
         let scene = Scene::new();
         let held = subscription("CDS a b", &scene.table);
-        let one = scene.step("CDS a b", &from, &to, &to).unwrap().unwrap();
-        let same = scene.step("CDS b a", &from, &to, &to).unwrap().unwrap();
-        let other = scene.step("CDS *", &from, &to, &to).unwrap().unwrap();
+        let one = scene.step("CDS a b", &from, &to, &to).step();
+        let same = scene.step("CDS b a", &from, &to, &to).step();
+        let other = scene.step("CDS *", &from, &to, &to).step();
         assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
         assert_eq!(scene.steps.remembered.lock().steps.len(), 2);
         drop(held);
@@ -487,7 +517,7 @@ mod tests {
         for number in 0..REMEMBERED_MAX + 10 {
             let from = snapshot_of(1, &[&format!("CDS a {number}")]);
             let to = snapshot_of(2, &["CDS a new"]);
-            scene.step("CDS *", &from, &to, &to).unwrap().unwrap();
+            scene.step("CDS *", &from, &to, &to).step();
         }
         let remembered = scene.steps.remembered.lock();
         assert_eq!(remembered.steps.len(), REMEMBERED_MAX);
@@ -504,7 +534,8 @@ mod tests {
             bytes_max: 200,
             ..Scene::new()
         };
-        assert!(small.step("CDS *", &from, &to, &to).is_none());
-        assert!(small.step("CDS a", &from, &to, &to).is_some());
+        let told = small.step("CDS *", &from, &to, &to);
+        assert!(matches!(told, Told::More), "{told:?}");
+        small.step("CDS a", &from, &to, &to).step();
     }
 }
