@@ -405,14 +405,16 @@ impl<P: Protocol> Session<P> {
         let settled_before = track.settled();
         let was_unfinished = track.is_unfinished;
         let bytes_max = self.settings.response_bytes_max;
-        let work = track.take_step(context, &self.common.steps, bytes_max);
-        let mut work = work.unwrap_or_else(|| {
-            let mut work = track.take_work(context);
-            if P::can_split(resource_type) {
+        let mut work = if P::can_split(resource_type) {
+            let step = track.take_step(context, &self.common.steps, bytes_max);
+            step.unwrap_or_else(|| {
+                let mut work = track.take_work(context);
                 track.defer(&mut work, bytes_max);
-            }
-            work
-        });
+                work
+            })
+        } else {
+            track.take_work(context)
+        };
         let Some(draft) = P::draft(track, context, &mut work) else {
             if was_unfinished {
                 // The rest of the last response is gone meanwhile: what was sent is all.

@@ -146,7 +146,7 @@ impl Publisher {
         self.shared.round.progress()
     }
 
-    /// Waits until they are further than this; that may take for ever. Cancel-safe.
+    /// Waits until they are further than this; that may take for ever. Cancel-safe. Of several who wait, the last is woken.
     pub fn progressed(&self, beyond: Progress) -> impl Future<Output = Progress> + use<> {
         let shared = self.shared.clone();
         poll_fn(move |context| shared.round.poll_beyond(beyond, context))

@@ -30,7 +30,6 @@ impl ClusterState {
                 counted(of_kind.flat_map(|(_, known)| &known.objects))
             }
         };
-        let is_remembered = self.has_restored(watched);
         RegistryPart {
             name: watched.to_string().into(),
             state: match (&kind.failing, kind.is_listed) {
@@ -40,7 +39,7 @@ impl ClusterState {
                 (Some((_, Trouble::Throttled)), _) => PartState::Throttled,
                 (Some((_, Trouble::Away)), true) => PartState::Stale,
                 // What the mesh has of it is from before the start.
-                (Some((_, Trouble::Away)), false) if is_remembered => PartState::Stale,
+                (Some((_, Trouble::Away)), false) if self.has_restored(watched) => PartState::Stale,
                 (Some((_, Trouble::Away)), false) => PartState::Down,
             },
             stale_for: None,

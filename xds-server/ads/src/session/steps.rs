@@ -125,7 +125,7 @@ enum Difference<'s> {
 }
 
 impl Track {
-    /// What [`Self::take_work`] takes, where a step says it; none where it has to be looked for.
+    /// What [`Self::take_work`] takes, where a step says it; none where it has to be looked for. For responses that list what changed.
     pub(crate) fn take_step(
         &mut self,
         context: &Context<'_>,
@@ -143,9 +143,7 @@ impl Track {
                 Held::Each(claims) => claims.is_empty(),
                 Held::AllAt(_) => false,
             };
-        let lists_all =
-            context.variant == Variant::StateOfTheWorld && self.resource_type.spec().full_state;
-        if !is_plain || lists_all {
+        if !is_plain {
             return None;
         }
         let step = match steps.between(

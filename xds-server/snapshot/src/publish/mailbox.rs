@@ -172,6 +172,8 @@ impl Round {
         self.unsettled
             .spare
             .store(idle / SPARE + 1, Ordering::Release);
+        // It may be over by now, and those who have looked before the number of spare ones was known have woken nobody.
+        self.waker.wake();
     }
 
     /// A stream that was rung in some round has looked, or has ended.
