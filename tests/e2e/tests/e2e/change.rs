@@ -352,3 +352,24 @@ async fn slow_requests_finish_on_machines_and_services_that_have_left() {
     slow.stop().await.none_failed().unwrap();
     gateway.rejected_nothing().await.unwrap();
 }
+
+/// Envoy goes to the one that refuses more often than to the other, for it is never busy; what matters is that it does not go there again.
+#[tokio::test]
+async fn a_machine_that_refuses_connections_costs_no_request_while_another_serves() {
+    let serves = HttpBackend::start("serves").await.unwrap();
+    let refuses = free_port().unwrap();
+    let inventory = http_services(&[("cart", &[serves.port(), refuses])]);
+    let world = World::start(&inventory, "").await;
+    let sidecar = world.sidecar("caller", Protocol::Delta).await;
+    let request = world.request_to("cart");
+    answered(&request).await;
+
+    let load = Load::start(&request, Connections::Kept, 4, 2000);
+    until(&load, "thousands of requests", |report| {
+        report.succeeded >= 3000
+    })
+    .await;
+
+    load.stop().await.none_failed().unwrap();
+    sidecar.rejected_nothing().await.unwrap();
+}
