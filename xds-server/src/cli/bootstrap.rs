@@ -1,6 +1,7 @@
 //! `bowline bootstrap`: what an Envoy, or an application with gRPC's own xDS, is started with.
 
 mod envoy;
+mod envoy_version;
 mod grpc;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use bowline_mesh::{GatewayName, Hostname, Locality, NameError, Namespace, Networ
 use clap::{Args, ValueEnum};
 
 use self::envoy::{Bootstrap, Host, HostPort, ProxyRole, ServerIdentity, Tls, XdsProtocol};
+use self::envoy_version::EnvoyVersion;
 use super::output::{self, Document};
 use super::{Outcome, Usage};
 use crate::config::{Config, XdsCertificates};
@@ -63,6 +65,9 @@ pub(super) struct Command {
     /// The variant of xDS
     #[arg(long, value_enum, default_value = "delta")]
     protocol: XdsProtocol,
+    /// The version of the Envoy that reads it, which refuses fields that it does not know [default: 1.40]
+    #[arg(long, value_name = "VERSION")]
+    envoy_version: Option<EnvoyVersion>,
     /// The port of Envoy's admin interface on 127.0.0.1; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = bowline_translate::ADMIN_PORT)]
     admin_port: u16,
@@ -214,6 +219,14 @@ fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
             name: Arc::from(name.as_str()),
         }),
     };
+    let envoy_version = match (command.role, command.envoy_version) {
+        (Role::Grpc, Some(_)) => {
+            return Err(Usage::new("`--envoy-version` is for Envoys, not for gRPC").into());
+        }
+        (Role::Sidecar | Role::Gateway | Role::EastWest | Role::Grpc, given) => {
+            given.unwrap_or(EnvoyVersion::NEWEST)
+        }
+    };
     let domain = match (config, &command.domain) {
         (Some(config), _) => config.mesh.domain.clone(),
         (None, Some(domain)) => domain.clone(),
@@ -242,6 +255,7 @@ fn bootstrap(command: &Command, config: Option<&Config>) -> Result<Bootstrap> {
         control_plane,
         tls,
         protocol: command.protocol,
+        envoy_version,
         admin_port: command.admin_port,
         reports_loads: config.map_or(command.report_loads, |config| config.xds.loads.wanted),
     })

@@ -10,7 +10,7 @@ use bowline_mesh::{Capture, GatewayName, Hostname, Locality, Namespace, Network}
 use bowline_proto::{bowline::node::v1::NodeMetadata, metadata};
 use serde_json::{Value, json};
 
-use super::grpc;
+use super::{envoy_version::EnvoyVersion, grpc};
 use crate::{cli::sds, node::EAST_WEST};
 
 /// What the bootstrap of one proxy says.
@@ -27,6 +27,7 @@ pub(super) struct Bootstrap {
     pub(super) control_plane: HostPort,
     pub(super) tls: Option<Tls>,
     pub(super) protocol: XdsProtocol,
+    pub(super) envoy_version: EnvoyVersion,
     pub(super) admin_port: u16,
     pub(super) reports_loads: bool,
 }
@@ -165,19 +166,25 @@ impl Bootstrap {
                     {"name": "admin", "admin_layer": {}},
                 ],
             },
-            "stats_config": {
-                // Envoy's own extractor ends a cluster's name at its first dot, and ours have hostnames in them.
+        });
+        let Some(fields) = bootstrap.as_object_mut() else {
+            return bootstrap;
+        };
+        if self.envoy_version.has_tag_overrides() {
+            // Envoy's own extractor ends a cluster's name at its first dot, and ours have hostnames in them. Older Envoys skip ours.
+            let stats = json!({
                 "allow_default_tag_overrides": true,
                 "stats_tags": [{"tag_name": "envoy.cluster_name", "regex": CLUSTER_NAME_TAG}],
-            },
-        });
-        if let (true, Some(bootstrap)) = (self.reports_loads, bootstrap.as_object_mut()) {
+            });
+            fields.insert("stats_config".to_owned(), stats);
+        }
+        if self.reports_loads {
             let load_stats = json!({
                 "api_type": "GRPC",
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
             });
-            bootstrap.insert(
+            fields.insert(
                 "cluster_manager".to_owned(),
                 json!({"load_stats_config": load_stats}),
             );

@@ -177,6 +177,29 @@ fn envoy_takes_expressions_as_large_as_those_that_are_read() {
 }
 
 #[test]
+fn an_envoy_is_given_only_fields_that_it_knows() {
+    let has_tags = |version: &str| {
+        let line = format!("--xds h:1 --role sidecar --name a {version}");
+        checked(&line, None).get("stats_config").is_some()
+    };
+    for version in ["--envoy-version 1.36", "--envoy-version 1.38.3"] {
+        assert!(!has_tags(version), "{version}");
+    }
+    for version in ["", "--envoy-version 1.39.0", "--envoy-version 1.41"] {
+        assert!(has_tags(version), "{version}");
+    }
+}
+
+#[test]
+fn the_default_version_is_the_one_that_the_help_says() {
+    let help = <Line as clap::CommandFactory>::command()
+        .render_help()
+        .to_string();
+    let said = format!("[default: {}]", EnvoyVersion::NEWEST);
+    assert!(help.contains(&said), "{help}");
+}
+
+#[test]
 fn the_same_arguments_give_the_same_bytes() {
     let line = "--config c --role sidecar --name a --cert-dir /c --identity spiffe://mesh.example/ns/x/sa/y";
     assert_eq!(
@@ -242,6 +265,16 @@ fn what_cannot_work_is_refused_with_what_to_do() {
             "--role gateway --name a --gateway edge --xds h:1",
             None,
             "namespace/name",
+        ),
+        (
+            "--role sidecar --name a --xds h:1 --envoy-version 1.34",
+            None,
+            "Envoy 1.34 is older than 1.36, the oldest that is supported",
+        ),
+        (
+            "--role sidecar --name a --xds h:1 --envoy-version v1",
+            None,
+            "write it as `1.38` or `1.38.2`",
         ),
         (
             "--role sidecar --name a --xds h:1 --cert-dir c",
@@ -345,6 +378,7 @@ fn what_is_for_envoys_only_is_refused_for_grpc() {
     for line in [
         "--xds [::1]:15010 --role grpc --name a --capture explicit",
         "--xds [::1]:15010 --role grpc --name a --gateway shop/edge",
+        "--xds [::1]:15010 --role grpc --name a --envoy-version 1.40",
     ] {
         assert!(made(line, None).is_err(), "{line}");
     }
