@@ -1,4 +1,10 @@
 //! Which clients a question is about.
+//!
+//! They are told apart by the ids of their Nodes. A question by their metadata (`node_metadatas`) is refused: to answer it as if it were
+//! about all would be wrong, and the metadata is not there to look at. Of a Node a stream keeps a fingerprint, by which it notices another
+//! one; what the metadata said is in the keys of its layers by then. To keep it would cost every proxy some hundred bytes and more (Istio's
+//! agents put all labels of their pod into it) for a question that is asked now and then, and role, address, name and namespace are in
+//! the id already.
 
 use bowline_proto::envoy::r#type::matcher::v3::{
     NodeMatcher, RegexMatcher, StringMatcher, string_matcher::MatchPattern,
