@@ -111,7 +111,7 @@ impl Track {
         let mut claims = held.in_order();
         for (resource, version) in all.into_iter().zip(versions) {
             match claims.take(resource.name()) {
-                Some(claimed) if version.is(&claimed) => continue,
+                Some(claimed) if is_kept(resource) && version.is(&claimed) => continue,
                 Some(_) => {}
                 None => work.introduces = true,
             }
@@ -288,6 +288,7 @@ impl Track {
             return;
         }
         if let Some(version) = &held
+            && is_kept(resource)
             && context
                 .wire_version(self.resource_type, resource)
                 .is(version)
@@ -418,4 +419,10 @@ impl Track {
             }
         }
     }
+}
+
+/// Whether a client that has brought a resource along keeps it. One with a time to live it may drop before it could hear of it: nobody
+/// knows when it has heard of it last.
+fn is_kept(resource: &Resource) -> bool {
+    resource.ttl().is_none()
 }

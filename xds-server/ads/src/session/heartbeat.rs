@@ -20,6 +20,8 @@ use crate::response::{Entries, Extra, Response};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heartbeat {
     pub(crate) at: Instant,
+    /// When it heard of all of them last; of some it may have heard since.
+    told_at: Instant,
     /// Of the last response: clients of the state of the world compare it.
     pub(crate) version: Version,
 }
@@ -46,10 +48,20 @@ impl Track {
             return;
         };
         let heartbeat = &mut self.rare().heartbeat;
-        let planned = heartbeat.map(|heartbeat| heartbeat.at);
-        // What was not in the response cannot wait any longer for it.
-        let at = planned.unwrap_or_else(|| context.now + interval(shortest, context.now));
-        *heartbeat = Some(Heartbeat { at, version });
+        let at = context.now + interval(shortest, context.now);
+        *heartbeat = Some(match *heartbeat {
+            // What was not in the response cannot wait any longer for it.
+            Some(planned) => Heartbeat {
+                at: planned.at.min(at),
+                version,
+                ..planned
+            },
+            None => Heartbeat {
+                at,
+                told_at: context.now,
+                version,
+            },
+        });
     }
 
     fn is_heartbeat_due(&self, now: Instant) -> bool {
@@ -58,6 +70,8 @@ impl Track {
     }
 
     /// The resources to speak of. The next heartbeat is planned, if there has to be one.
+    ///
+    /// A client ignores a heartbeat for what it has dropped already, so what it may have dropped is owed to it with its content.
     fn take_heartbeat(&mut self, parents: Option<&Snapshot>, now: Instant) -> Option<Due> {
         let heartbeat = self.rare_if_any()?.heartbeat.take()?;
         let snapshot = self.sent.as_ref()?.snapshot.clone();
@@ -66,8 +80,10 @@ impl Track {
             Owed::All => true,
             Owed::Names(owed) => owed.contains(name),
         };
+        let silence = now.saturating_duration_since(heartbeat.told_at);
         let mut shortest = Duration::MAX;
         let mut resources = Vec::new();
+        let mut dropped = Vec::new();
         for (name, ttl) in snapshot.expiring(self.resource_type) {
             let resource = self
                 .find(&snapshot, name)
@@ -75,15 +91,27 @@ impl Track {
             if let Some(resource) = resource {
                 shortest = shortest.min(ttl);
                 // What is on its way anyway needs no heartbeat.
-                if !is_owed(name) {
+                if is_owed(name) {
+                    continue;
+                }
+                if is_in_time(silence, ttl) {
                     let version = parents.wire_version(self.resource_type, resource);
                     resources.push((resource.clone(), version));
+                } else {
+                    dropped.push(resource.name().clone());
                 }
             }
         }
         if shortest < Duration::MAX {
             let at = now + interval(shortest, now);
-            self.rare().heartbeat = Some(Heartbeat { at, ..heartbeat });
+            self.rare().heartbeat = Some(Heartbeat {
+                at,
+                told_at: now,
+                ..heartbeat
+            });
+        }
+        for name in &dropped {
+            self.owe(name);
         }
         (!resources.is_empty()).then(|| Due {
             generation: snapshot.generation(),
@@ -154,4 +182,9 @@ fn interval(ttl: Duration, now: Instant) -> Duration {
     let percent = 30 + u32::try_from(hasher.finish() % 16).unwrap_or(0);
     // A time of nothing at all would be a heartbeat for ever.
     (ttl * percent / 100).max(Duration::from_millis(100))
+}
+
+/// Whether a client that has not heard of a resource for so long certainly has it, also when it hears of it a little later.
+fn is_in_time(silence: Duration, ttl: Duration) -> bool {
+    silence <= ttl * 3 / 4
 }

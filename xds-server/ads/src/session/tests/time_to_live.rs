@@ -138,16 +138,52 @@ fn a_reconnecting_client_that_may_have_dropped_something_is_sent_everything() {
 }
 
 #[test]
-fn what_a_reconnecting_client_holds_is_kept_by_heartbeats() {
+fn what_a_reconnecting_client_may_be_about_to_drop_is_sent_and_kept_by_heartbeats() {
     // (40, 66)
     let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
-    conversation.step("serve RTDS a 1!10");
-    assert_eq!(conversation.step("RTDS +a @a=1!10"), "");
+    conversation.step("serve RTDS a 1!10, RTDS b 1");
+    let step = "RTDS +a +b @a=1!10 @b=1";
+    assert_eq!(conversation.step(step), "RTDS a=1");
+    conversation.step("RTDS ack");
     let said = said(&mut conversation, 10);
     assert!(said.len() >= 2, "{said:?}");
     for (_, answer) in said {
         assert_eq!(answer, "RTDS ~a");
     }
+}
+
+#[test]
+fn what_a_client_may_have_dropped_during_a_stall_is_sent_again() {
+    // (67)
+    let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
+    conversation.step("serve RTDS a 1!10, RTDS b 1, RTDS c 1!500");
+    conversation.step("RTDS +a +b +c");
+    conversation.step("RTDS ack");
+    assert_eq!(conversation.step("wait 11"), "RTDS ~c; RTDS a=1");
+    conversation.step("RTDS ack");
+    assert_eq!(conversation.step("wait 5"), "RTDS ~a ~c");
+
+    for resource_type in ["RTDS", "LDS"] {
+        let mut conversation = Conversation::<StateOfTheWorld>::of(Settings::new("test"), AWARE);
+        let mut step = |text: &str| conversation.step(&text.replace("TYPE", resource_type));
+        let content = format!("{resource_type} a=1");
+        step("serve TYPE a 1!10");
+        assert_eq!(step("TYPE a"), content);
+        step("TYPE ack a");
+        assert_eq!(step("wait 11"), content);
+    }
+}
+
+#[test]
+fn a_shorter_time_is_kept_beside_a_longer_one() {
+    // (67)
+    let mut conversation = Conversation::<Delta>::new(Settings::new("test"));
+    conversation.step("serve RTDS a 1!500");
+    conversation.step("RTDS +a +b");
+    conversation.step("RTDS ack");
+    conversation.step("serve RTDS a 1!500, RTDS b 1!10");
+    conversation.step("RTDS ack");
+    assert_eq!(conversation.step("wait 5"), "RTDS ~a ~b");
 }
 
 #[test]
