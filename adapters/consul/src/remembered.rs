@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bowline_mesh::{LastGood, Object};
@@ -43,11 +43,9 @@ impl Remembered {
             counted.services.insert(instance.service);
             counted.instances += 1;
         }
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        let since_epoch = since_epoch.unwrap_or_default();
         Self {
             scopes,
-            age: last_good.age(since_epoch),
+            age: last_good.age(SystemTime::now()),
             started: now,
         }
     }

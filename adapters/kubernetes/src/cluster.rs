@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use bowline_mesh::{Change, LastGood, Namespace, RegistryEvent, RegistryPart, RegistrySettings};
@@ -97,7 +97,7 @@ impl Kubernetes {
         let mut state = self.state();
         let (sender, mut news) = mpsc::channel(NEWS_MAX);
         let is_restored = !self.last_good.objects.is_empty();
-        let age = is_restored.then(|| self.last_good.age(since_epoch()));
+        let age = is_restored.then(|| self.last_good.age(SystemTime::now()));
         let settings = Arc::new(self.settings);
         let mut tasks = JoinSet::new();
         for watched in Watched::all(self.facts) {
@@ -190,11 +190,6 @@ impl Kubernetes {
             self.last_good.objects.clone(),
         )
     }
-}
-
-fn since_epoch() -> Duration {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default()
 }
 
 async fn due(duty: &mut Option<Duty>) {

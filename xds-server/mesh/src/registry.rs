@@ -1,6 +1,9 @@
 //! What the store remembers about one registry.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -130,9 +133,10 @@ pub struct LastGood {
 }
 
 impl LastGood {
-    /// For how long the registry has not confirmed them; nothing where the clock was set back since. `now` is the time since the epoch.
-    pub fn age(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.saved_at)
+    /// For how long the registry has not confirmed them; nothing where the clock was set back since.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(UNIX_EPOCH + self.saved_at)
+            .unwrap_or_default()
     }
 }
 
