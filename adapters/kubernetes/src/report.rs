@@ -18,12 +18,20 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Reporter {
     parts: watch::Sender<Vec<RegistryPart>>,
     ticks: Interval,
-    /// Changes of each kind when it was last looked, and when that was.
-    before: (Vec<u64>, Instant),
+    before: Looked,
     /// When each kind that is not live was last so.
     live: Vec<Option<Instant>>,
-    /// How old at the start what was known from before it, and when that was.
-    restored: (Option<Duration>, Instant),
+    started: Instant,
+    /// How old at the start was what was known from before it, if anything was.
+    restored: Option<Duration>,
+}
+
+/// When it was last looked.
+#[derive(Debug)]
+struct Looked {
+    at: Instant,
+    /// Changes of each kind until then.
+    changes: Vec<u64>,
 }
 
 impl Reporter {
@@ -31,12 +39,17 @@ impl Reporter {
     pub(crate) fn new(parts: watch::Sender<Vec<RegistryPart>>, restored: Option<Duration>) -> Self {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let started = Instant::now();
         Self {
             parts,
             ticks,
-            before: (Vec::new(), Instant::now()),
+            before: Looked {
+                at: started,
+                changes: Vec::new(),
+            },
             live: Vec::new(),
-            restored: (restored, Instant::now()),
+            started,
+            restored,
         }
     }
 
@@ -50,12 +63,16 @@ impl Reporter {
         let now = Instant::now();
         let mut parts = state.parts();
         let changes = state.changes();
-        let (before, since) = std::mem::replace(&mut self.before, (changes.clone(), now));
-        let milliseconds = now.duration_since(since).as_millis().max(1);
+        let looked = Looked {
+            at: now,
+            changes: changes.clone(),
+        };
+        let before = std::mem::replace(&mut self.before, looked);
+        let milliseconds = now.duration_since(before.at).as_millis().max(1);
         self.live.resize(parts.len(), None);
         let kinds = parts.iter_mut().zip(&mut self.live).zip(changes.iter());
         for (index, ((part, live), count)) in kinds.enumerate() {
-            let new = count.saturating_sub(before.get(index).copied().unwrap_or(*count));
+            let new = count.saturating_sub(before.changes.get(index).copied().unwrap_or(*count));
             let rate = u128::from(new) * 1_000_000 / milliseconds;
             part.changes_per_second_milli = u64::try_from(rate).unwrap_or(u64::MAX);
             match part.state {
@@ -65,8 +82,8 @@ impl Reporter {
                 | PartState::Denied
                 | PartState::Throttled
                 | PartState::Down => {
-                    let (age, start) = self.restored;
-                    let age = age.map(|age| age + now.duration_since(start));
+                    let age = self.restored;
+                    let age = age.map(|age| age + now.duration_since(self.started));
                     // What is stale and was never live is from before the start.
                     let restored = age.filter(|_| part.state == PartState::Stale);
                     part.stale_for = live.map(|live| now.duration_since(live)).or(restored);
