@@ -73,11 +73,11 @@ impl Encodings {
             Entries::Step(step) => Some(step.encoded(|entries| written::<P>(response, entries))),
             Entries::Own(_) => None,
         };
-        let entries = match step {
+        let lengths = match step {
             Some(_) => Vec::new(),
             None => lengths::<P>(response, &response.resources),
         };
-        let resources = step.map_or_else(|| entries.iter().sum(), Bytes::len);
+        let resources = step.map_or_else(|| lengths.iter().sum(), Bytes::len);
         let head = PREFIX_LEN + wire::type_version_len();
         let rest = P::rest_len(response, &self.control_plane) + nonce.field_len();
         let len = head + resources + rest;
@@ -97,23 +97,28 @@ impl Encodings {
             return Encoded { pieces, len };
         }
         let mut pieces = vec![bytes.freeze()];
-        pieces.extend(step.cloned());
-        let mut resources = match step {
-            Some(_) => &[][..],
-            None => &response.resources[..],
-        };
-        let mut lengths = &entries[..];
-        while let Some((count, len)) = run(resources, lengths) {
-            let (of_run, later) = resources.split_at(count);
-            pieces.push(self.run::<P>(response, of_run, len));
-            resources = later;
-            lengths = lengths.get(count..).unwrap_or_default();
+        match step {
+            Some(step) => pieces.push(step.clone()),
+            None => pieces.extend(self.runs::<P>(response, &lengths)),
         }
         let mut bytes = BytesMut::with_capacity(rest);
         P::write_rest(response, &self.control_plane, &mut bytes);
         nonce.write(&mut bytes);
         pieces.push(bytes.freeze());
         Encoded { pieces, len }
+    }
+
+    /// The encodings of all resources, run by run, given the length of each.
+    fn runs<P: Protocol>(&self, response: &Response, mut lengths: &[usize]) -> Vec<Bytes> {
+        let mut resources = &response.resources[..];
+        let mut pieces = Vec::new();
+        while let Some((count, len)) = next_run(resources, lengths) {
+            let (of_run, later) = resources.split_at(count);
+            pieces.push(self.run::<P>(response, of_run, len));
+            resources = later;
+            lengths = lengths.get(count..).unwrap_or_default();
+        }
+        pieces
     }
 
     /// The encoding of a run, of this length.
@@ -166,7 +171,7 @@ fn written<P: Protocol>(response: &Response, entries: &[(Resource, Version)]) ->
 }
 
 /// How many of the resources the next run has, and its length; none where there are no more.
-fn run(resources: &[(Resource, Version)], lengths: &[usize]) -> Option<(usize, usize)> {
+fn next_run(resources: &[(Resource, Version)], lengths: &[usize]) -> Option<(usize, usize)> {
     let mut total = 0;
     for (number, ((_, version), len)) in resources.iter().zip(lengths).enumerate() {
         total += len;
