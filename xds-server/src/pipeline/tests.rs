@@ -66,6 +66,22 @@ impl Running {
         }
     }
 
+    /// One whose only registry has these objects.
+    async fn of(objects: Vec<Object>) -> Self {
+        let running = Self::start(&["a"], LONG);
+        running.say("a", Change::Replace(objects)).await;
+        running
+    }
+
+    /// That registry has one object more, or a newer one.
+    async fn add(&self, object: Object) {
+        let change = Change::Update {
+            upserts: vec![object],
+            removes: vec![],
+        };
+        self.say("a", change).await;
+    }
+
     async fn say(&self, registry: &str, change: Change) {
         let event = RegistryEvent {
             registry: registry.parse().unwrap(),
@@ -249,25 +265,10 @@ async fn after_the_start_timeout_what_is_known_is_served_as_partial() {
 
 #[tokio::test]
 async fn a_change_of_endpoints_leaves_the_structure_alone() {
-    let running = Running::start(&["a"], LONG);
-    running
-        .say(
-            "a",
-            Change::Replace(vec![service("a", "cart"), endpoint("a", "cart", 1)]),
-        )
-        .await;
+    let running = Running::of(vec![service("a", "cart"), endpoint("a", "cart", 1)]).await;
     let mut stream = running.open("vm").await;
     let before = until(&mut stream, |_| true).await;
-    let upserts = vec![endpoint("a", "cart", 2)];
-    running
-        .say(
-            "a",
-            Change::Update {
-                upserts,
-                removes: vec![],
-            },
-        )
-        .await;
+    running.add(endpoint("a", "cart", 2)).await;
     let version = |snapshot: &Snapshot| {
         snapshot
             .get(ResourceType::ENDPOINT, CART)
@@ -292,13 +293,7 @@ async fn a_change_of_endpoints_leaves_the_structure_alone() {
 
 /// A pipeline with one service, and streams that have its first snapshot and are idle.
 async fn streams(count: usize) -> (Running, Vec<SnapshotReceiver>) {
-    let running = Running::start(&["a"], LONG);
-    running
-        .say(
-            "a",
-            Change::Replace(vec![service("a", "cart"), endpoint("a", "cart", 1)]),
-        )
-        .await;
+    let running = Running::of(vec![service("a", "cart"), endpoint("a", "cart", 1)]).await;
     let mut streams = Vec::new();
     for number in 0..count {
         let mut stream = running.open(&format!("vm-{number}")).await;
@@ -315,10 +310,7 @@ async fn streams(count: usize) -> (Running, Vec<SnapshotReceiver>) {
 impl Running {
     /// Adds an endpoint, and waits until the mesh has it.
     async fn add_endpoint(&self, number: u8) {
-        let added = endpoint("a", "cart", number);
-        let upserts = vec![added.clone()];
-        let removes = vec![];
-        self.say("a", Change::Update { upserts, removes }).await;
+        self.add(endpoint("a", "cart", number)).await;
         let known = || self.handle.mesh().endpoints(&hostname("cart")).len();
         while known() < usize::from(number) {
             tokio::task::yield_now().await;
@@ -390,8 +382,7 @@ async fn clients_that_take_long_to_answer_hold_up_nothing() {
 
 #[tokio::test]
 async fn no_snapshot_ever_has_a_cluster_without_its_assignment() {
-    let running = Running::start(&["a"], LONG);
-    running.say("a", Change::Replace(vec![])).await;
+    let running = Running::of(vec![]).await;
     let mut stream = running.open("vm").await;
     until(&mut stream, |_| true).await;
     for round in 0..20 {
@@ -423,21 +414,11 @@ async fn no_snapshot_ever_has_a_cluster_without_its_assignment() {
 
 #[tokio::test]
 async fn a_workload_that_comes_after_its_proxy_gives_it_inbound_listeners() {
-    let running = Running::start(&["a"], LONG);
-    running.say("a", Change::Replace(vec![])).await;
+    let running = Running::of(vec![]).await;
     let mut stream = running.open("vm").await;
     until(&mut stream, |_| true).await;
     for port in [8080, 8081] {
-        let upserts = vec![workload("a", "vm", port)];
-        running
-            .say(
-                "a",
-                Change::Update {
-                    upserts,
-                    removes: vec![],
-                },
-            )
-            .await;
+        running.add(workload("a", "vm", port)).await;
         let cluster = format!("inbound|{port}||");
         until(&mut stream, |snapshot| {
             has(snapshot, ResourceType::CLUSTER, &cluster)
@@ -449,10 +430,7 @@ async fn a_workload_that_comes_after_its_proxy_gives_it_inbound_listeners() {
 
 #[tokio::test]
 async fn sidecars_that_see_the_same_share_their_layers_and_free_them() {
-    let running = Running::start(&["a"], LONG);
-    running
-        .say("a", Change::Replace(vec![service("a", "cart")]))
-        .await;
+    let running = Running::of(vec![service("a", "cart")]).await;
     let mut streams = Vec::new();
     for number in 0..10 {
         streams.push(running.open(&format!("vm-{number}")).await);
@@ -521,9 +499,8 @@ async fn a_registry_that_is_taken_out_of_the_configuration_is_taken_out_of_the_m
 
 #[tokio::test]
 async fn a_registry_that_is_renamed_is_never_away() {
-    let running = Running::start(&["a"], LONG);
     let objects = |of: &str| vec![service(of, "cart"), endpoint(of, "cart", 1)];
-    running.say("a", Change::Replace(objects("a"))).await;
+    let running = Running::of(objects("a")).await;
     let mut stream = running.open("vm").await;
     let before = until(&mut stream, |snapshot| {
         has(snapshot, ResourceType::CLUSTER, CART)
@@ -568,8 +545,7 @@ async fn rendering_offline_gives_what_the_pipeline_serves() {
         endpoint("a", "cart", 1),
         workload("a", "vm", 8080),
     ];
-    let running = Running::start(&["a"], LONG);
-    running.say("a", Change::Replace(objects)).await;
+    let running = Running::of(objects).await;
     let mut stream = running.open("vm").await;
     let served = until(&mut stream, |snapshot| {
         has(snapshot, ResourceType::CLUSTER, CART)
