@@ -149,6 +149,16 @@ fn replace(registry: &str, objects: Vec<Object>) -> RegistryEvent {
     event(registry, Change::Replace(objects))
 }
 
+fn upsert(registry: &str, upserts: Vec<Object>) -> RegistryEvent {
+    let removes = Vec::new();
+    event(registry, Change::Update { upserts, removes })
+}
+
+fn remove(registry: &str, removes: Vec<ObjectKey>) -> RegistryEvent {
+    let upserts = Vec::new();
+    event(registry, Change::Update { upserts, removes })
+}
+
 fn event(registry: &str, change: Change) -> RegistryEvent {
     RegistryEvent {
         registry: registry.parse().unwrap(),

@@ -40,6 +40,16 @@ fn store() -> MeshStore {
     MeshStore::new(Arc::new(settings), [registry], [])
 }
 
+/// What changes when the registry says something.
+fn apply(store: &mut MeshStore, change: Change) -> Changed {
+    let event = RegistryEvent {
+        registry: "a".parse().unwrap(),
+        change,
+        problems: vec![],
+    };
+    store.apply(event, Duration::ZERO).changed
+}
+
 fn hostname(name: &str) -> Hostname {
     format!("{name}.shop.svc.cluster.local").parse().unwrap()
 }
@@ -259,14 +269,12 @@ proptest! {
             endpoints.insert(key.clone(), layer);
         }
         for (object, is_removed) in steps {
-            let registry = object.key().registry.clone();
             let change = if is_removed {
                 Change::Update { upserts: vec![], removes: vec![object.key().clone()] }
             } else {
                 Change::Update { upserts: vec![object], removes: vec![] }
             };
-            let event = RegistryEvent { registry, change, problems: vec![] };
-            let changed = store.apply(event, Duration::ZERO).changed;
+            let changed = apply(&mut store, change);
             let update = endpoints.update(store.mesh(), &changed.endpoints);
             endpoints.remove(&update.stale);
             for (key, layer) in structure.update(store.mesh(), &changed, &all_keys()) {
@@ -309,12 +317,7 @@ fn the_applications_own_port_has_no_listener_for_its_sidecar_and_for_no_other() 
         })
     };
     let db = service("shop", "cart", 5432, Protocol::Tcp, Balancing::Everywhere);
-    let event = RegistryEvent {
-        registry: "a".parse().unwrap(),
-        change: Change::Replace(vec![db]),
-        problems: vec![],
-    };
-    let changed = store.apply(event, Duration::ZERO).changed;
+    let changed = apply(&mut store, Change::Replace(vec![db]));
     let mut listens = |wanted: &[ViewKey]| -> Vec<bool> {
         let wanted: BTreeSet<ViewKey> = wanted.iter().cloned().collect();
         let built = layers.update(store.mesh(), &changed, &wanted);
@@ -338,21 +341,12 @@ fn assignments_are_named_stale_and_served_until_they_are_taken_out() {
     let mut store = store();
     let mut layers = EndpointLayers::default();
     layers.insert(endpoints_key("one"), EndpointLayer::default());
-    let mut apply = |change| {
-        let event = RegistryEvent {
-            registry: "a".parse().unwrap(),
-            change,
-            problems: vec![],
-        };
-        let changed = store.apply(event, Duration::ZERO).changed;
-        (store.mesh().clone(), changed.endpoints)
-    };
     let cart = service("shop", "cart", 80, Protocol::Http, Balancing::Everywhere);
-    let (mesh, hostnames) = apply(Change::Replace(vec![cart]));
-    let update = layers.update(&mesh, &hostnames);
+    let changed = apply(&mut store, Change::Replace(vec![cart]));
+    let update = layers.update(store.mesh(), &changed.endpoints);
     assert_eq!(update.current.len(), 1);
-    let (mesh, hostnames) = apply(Change::Replace(vec![]));
-    let update = layers.update(&mesh, &hostnames);
+    let changed = apply(&mut store, Change::Replace(vec![]));
+    let update = layers.update(store.mesh(), &changed.endpoints);
     assert_eq!(update.stale.len(), 1);
     assert!(update.changed.is_empty());
     let served = |layers: &EndpointLayers| {
@@ -370,24 +364,15 @@ fn assignments_are_named_stale_and_served_until_they_are_taken_out() {
 #[test]
 fn assignments_of_a_kind_of_proxy_that_came_later_are_named_stale_too() {
     let mut store = store();
-    let mut apply = |change| {
-        let event = RegistryEvent {
-            registry: "a".parse().unwrap(),
-            change,
-            problems: vec![],
-        };
-        let changed = store.apply(event, Duration::ZERO).changed;
-        (store.mesh().clone(), changed.endpoints)
-    };
     let db = service("shop", "db", 443, Protocol::Tls, Balancing::Everywhere);
-    let (mesh, _) = apply(Change::Replace(vec![db]));
+    apply(&mut store, Change::Replace(vec![db]));
     let mut layers = EndpointLayers::default();
     for key in [endpoints_key("one"), east_west_key()] {
-        let layer = EndpointLayers::build(&mesh, &key, None);
+        let layer = EndpointLayers::build(store.mesh(), &key, None);
         layers.insert(key, layer);
     }
-    let (mesh, hostnames) = apply(Change::Replace(vec![]));
-    let stale = layers.update(&mesh, &hostnames).stale;
+    let changed = apply(&mut store, Change::Replace(vec![]));
+    let stale = layers.update(store.mesh(), &changed.endpoints).stale;
     let expected = ["outbound_.443_._.db", "outbound|443||db"]
         .map(|name| Arc::from(format!("{name}.shop.svc.cluster.local")));
     assert_eq!(stale, BTreeSet::from(expected));
@@ -410,12 +395,7 @@ fn what_is_wrong_in_a_layer_is_told_while_it_is_there_however_it_was_built() {
         service("shop", "cart", 80, Protocol::Http, Balancing::Everywhere),
         object("shop", "cart-1", Spec::Endpoints(Arc::new(group))),
     ];
-    let event = RegistryEvent {
-        registry: "a".parse().unwrap(),
-        change: Change::Replace(objects),
-        problems: vec![],
-    };
-    store.apply(event, Duration::ZERO);
+    apply(&mut store, Change::Replace(objects));
     let mut layers = EndpointLayers::default();
     let (one, two) = (endpoints_key("one"), endpoints_key("two"));
     layers.insert(one.clone(), EndpointLayers::build(store.mesh(), &one, None));
@@ -436,12 +416,7 @@ fn what_is_wrong_for_one_kind_of_sidecar_is_told_whoever_connects_next() {
     let mut layers = StructureLayers::default();
     // The port of Envoy's admin interface: a listener of its own with explicit listeners only.
     let db = service("shop", "cart", 15000, Protocol::Tcp, Balancing::Everywhere);
-    let event = RegistryEvent {
-        registry: "a".parse().unwrap(),
-        change: Change::Replace(vec![db]),
-        problems: vec![],
-    };
-    let changed = store.apply(event, Duration::ZERO).changed;
+    let changed = apply(&mut store, Change::Replace(vec![db]));
     let explicit = outbound(
         Role::Sidecar(Capture::Explicit),
         "shop",

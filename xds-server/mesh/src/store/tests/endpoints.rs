@@ -26,16 +26,7 @@ fn endpoints_that_are_names_make_the_service_one_that_proxies_resolve() {
         &[Address::Dns("db.example".parse().unwrap())],
     );
     let upserts = vec![by_name.clone()];
-    let applied = store.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts,
-                removes: vec![],
-            },
-        ),
-        NOW,
-    );
+    let applied = store.apply(upsert("a", upserts), NOW);
     assert_eq!(names(&applied.changed.services), ["cart"]);
     assert_eq!(
         store.mesh().service(&hostname("cart")).unwrap().discovery,
@@ -43,28 +34,10 @@ fn endpoints_that_are_names_make_the_service_one_that_proxies_resolve() {
     );
     // Now any change of its endpoints is a change of its cluster.
     let upserts = vec![endpoints("a", "one", "cart", &[address(3)])];
-    let applied = store.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts,
-                removes: vec![],
-            },
-        ),
-        NOW,
-    );
+    let applied = store.apply(upsert("a", upserts), NOW);
     assert_eq!(names(&applied.changed.services), ["cart"]);
     let removes = vec![by_name.key().clone()];
-    store.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts: vec![],
-                removes,
-            },
-        ),
-        NOW,
-    );
+    store.apply(remove("a", removes), NOW);
     assert_eq!(
         store.mesh().service(&hostname("cart")).unwrap().discovery,
         Discovery::Eds
@@ -154,28 +127,22 @@ fn a_local_port_that_the_workload_itself_has_is_in_its_key_and_in_no_other() {
     };
     assert!(taken(&store, "plain", crate::Capture::Explicit).is_empty());
     let db = service("a", "db", &[(5432, "db", Protocol::Tcp)]);
-    let change = Change::Update {
-        upserts: vec![
-            db.clone(),
-            service("a", "web", &[(80, "http", Protocol::Http)]),
-        ],
-        removes: vec![],
-    };
-    assert!(store.apply(event("a", change), NOW).changed.explicit_ports);
+    let upserts = vec![
+        db.clone(),
+        service("a", "web", &[(80, "http", Protocol::Http)]),
+    ];
+    let applied = store.apply(upsert("a", upserts), NOW);
+    assert!(applied.changed.explicit_ports);
     assert_eq!(taken(&store, "plain", crate::Capture::Explicit), [5432]);
     assert_eq!(taken(&store, "behind", crate::Capture::Explicit), [5432]);
     assert!(taken(&store, "other", crate::Capture::Explicit).is_empty());
     assert!(taken(&store, "plain", crate::Capture::Transparent).is_empty());
     let second = service("a", "db2", &[(5432, "db", Protocol::Tls)]);
-    let change = Change::Update {
-        upserts: vec![second.clone()],
-        removes: vec![],
-    };
-    assert!(!store.apply(event("a", change), NOW).changed.explicit_ports);
-    let change = Change::Update {
-        upserts: vec![],
-        removes: vec![db.key().clone(), second.key().clone()],
-    };
-    assert!(store.apply(event("a", change), NOW).changed.explicit_ports);
+    let upserts = vec![second.clone()];
+    let applied = store.apply(upsert("a", upserts), NOW);
+    assert!(!applied.changed.explicit_ports);
+    let removes = vec![db.key().clone(), second.key().clone()];
+    let applied = store.apply(remove("a", removes), NOW);
+    assert!(applied.changed.explicit_ports);
     assert!(taken(&store, "plain", crate::Capture::Explicit).is_empty());
 }

@@ -114,32 +114,14 @@ fn a_change_names_only_what_it_concerns() {
     );
 
     let upserts = vec![endpoints("a", "one", "cart", &[address(2)])];
-    let applied = store.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts,
-                removes: vec![],
-            },
-        ),
-        NOW,
-    );
+    let applied = store.apply(upsert("a", upserts), NOW);
     assert_eq!(names(&applied.changed.endpoints), ["cart"]);
     assert!(applied.changed.services.is_empty());
     assert_eq!(applied.persist.len(), 1);
 
     // The service that a route sends to disappears: whoever has the route sees something else.
     let removes = vec![all[1].key().clone()];
-    let applied = store.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts: vec![],
-                removes,
-            },
-        ),
-        NOW,
-    );
+    let applied = store.apply(remove("a", removes), NOW);
     assert_eq!(names(&applied.changed.services), ["pay", "web"]);
     assert_eq!(codes(&store), [Code::UnknownBackend]);
 }

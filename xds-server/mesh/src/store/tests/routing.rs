@@ -93,11 +93,8 @@ fn gateways_of_a_network_concern_services_that_are_reached_through_them_and_no_o
             endpoints("a", "pay-1", "pay", &[address(2)]),
         ];
         store.apply(replace("a", objects), NOW);
-        let change = Change::Update {
-            upserts: vec![network_gateway("east-west", network, "9.9.9.9:15443")],
-            removes: vec![],
-        };
-        store.apply(event("a", change), NOW).changed
+        let upserts = vec![network_gateway("east-west", network, "9.9.9.9:15443")];
+        store.apply(upsert("a", upserts), NOW).changed
     };
     let changed = changed_by(MutualTls::Spoken, "b");
     assert_eq!(names(&changed.endpoints), ["cart"]);
@@ -117,11 +114,8 @@ fn one_place_cannot_lead_into_two_networks() {
     ];
     store.apply(replace("a", gateways), NOW);
     assert_eq!(codes(&store), []);
-    let change = Change::Update {
-        upserts: vec![network_gateway("two", "c", "9.9.9.9:15443")],
-        removes: vec![],
-    };
-    store.apply(event("a", change), NOW);
+    let upserts = vec![network_gateway("two", "c", "9.9.9.9:15443")];
+    store.apply(upsert("a", upserts), NOW);
     assert_eq!(codes(&store), [Code::Conflict]);
 }
 
@@ -131,15 +125,7 @@ fn what_of_routing_is_different_is_known_by_the_services_that_are() {
     let mut store = store(&settings);
     let mut change = |objects: Vec<Object>| {
         let before = store.mesh().clone();
-        let event = RegistryEvent {
-            registry: "vms".parse().unwrap(),
-            change: Change::Update {
-                upserts: objects,
-                removes: Vec::new(),
-            },
-            problems: Vec::new(),
-        };
-        store.apply(event, Duration::ZERO);
+        store.apply(upsert("vms", objects), NOW);
         store.mesh().routing_change(&before)
     };
     let web = route("vms", "web", "shop", "cart");
@@ -205,11 +191,8 @@ fn nodes_are_in_keys_as_long_as_a_service_looks_at_them() {
         (Balancing::PreferNode, false, "eu/eu-2//a/one"),
         (Balancing::Everywhere, true, "eu/eu-2"),
     ] {
-        let change = Change::Update {
-            upserts: vec![looking(balancing)],
-            removes: vec![],
-        };
-        let applied = store.apply(event("a", change), NOW);
+        let upserts = vec![looking(balancing)];
+        let applied = store.apply(upsert("a", upserts), NOW);
         assert_eq!(applied.changed.nodes, changes);
         assert_eq!(place(&store), expected);
     }

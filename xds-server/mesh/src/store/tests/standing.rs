@@ -135,16 +135,7 @@ fn thousands_of_machines_are_held_back_and_scaled_alike() {
     assert_eq!(endpoints_of_cart(&store), 2600);
     // What the registry says while a loss is held back is applied.
     let upserts = vec![endpoints("a", "new", "cart", &[address(9999)])];
-    store.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts,
-                removes: vec![],
-            },
-        ),
-        NOW,
-    );
+    store.apply(upsert("a", upserts), NOW);
     assert_eq!(endpoints_of_cart(&store), 2601);
     store.release(&"a".parse().unwrap());
     assert_eq!(endpoints_of_cart(&store), 1301);
@@ -164,16 +155,7 @@ fn two_machines_and_removals_by_name_are_always_believed() {
         .skip(1)
         .map(|object| object.key().clone())
         .collect();
-    all.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts: vec![],
-                removes,
-            },
-        ),
-        NOW,
-    );
+    all.apply(remove("a", removes), NOW);
     assert_eq!(endpoints_of_cart(&all), 0);
 
     // Unless the source is read as a whole each time, so that a removal is only an absence.
@@ -186,16 +168,7 @@ fn two_machines_and_removals_by_name_are_always_believed() {
         .skip(1)
         .map(|object| object.key().clone())
         .collect();
-    doubted.apply(
-        event(
-            "a",
-            Change::Update {
-                upserts: vec![],
-                removes,
-            },
-        ),
-        NOW,
-    );
+    doubted.apply(remove("a", removes), NOW);
     assert_eq!(endpoints_of_cart(&doubted), 40);
 }
 
