@@ -129,8 +129,8 @@ async fn measure(
     registry: &str,
 ) -> Result<[Percentiles; 3]> {
     let folder = tempfile::tempdir()?;
-    fs::write(folder.path().join("bowline.yaml"), configuration(registry))?;
-    let (_server, xds) = start(program, folder.path()).await?;
+    let registry = format!("name: dc1, consul: {{{registry}}}");
+    let (_server, xds) = start(program, folder.path(), &registry).await?;
     let changed = instance(0, 0);
     let cluster = format!("outbound|{PORT}||service-0.default.svc.cluster.local");
     let subject = Subject {
@@ -165,19 +165,6 @@ async fn measure(
         percentiles(firsts)?,
         percentiles(lasts)?,
     ])
-}
-
-fn configuration(registry: &str) -> String {
-    format!(
-        "mesh: {{trust_domain: fleet.example}}\n\
-         xds: {{address: \"127.0.0.1:0\"}}\n\
-         admin: {{address: \"127.0.0.1:0\"}}\n\
-         state: {{path: ./state}}\n\
-         log: {{level: warn}}\n\
-         start_timeout: 300s\n\
-         registries:\n\
-         - {{name: dc1, consul: {{{registry}}}}}\n"
-    )
 }
 
 /// How many endpoints of an encoded assignment are said to be unhealthy.

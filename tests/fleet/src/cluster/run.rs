@@ -117,16 +117,20 @@ pub async fn run(options: Options, say: &dyn Fn(&str)) -> Result<Report> {
     ));
 
     let folder = tempfile::tempdir()?;
-    fs::write(
-        folder.path().join("bowline.yaml"),
-        configuration(api.kubeconfig(), options.pods),
-    )?;
     let program = match options.program {
         Some(program) => std::path::absolute(program)?,
         None => std::env::current_exe()?.with_file_name("bowline"),
     };
+    let watched = match options.pods {
+        Pods::With => "true",
+        Pods::Without => "false",
+    };
+    let registry = format!(
+        "name: cluster, kubernetes: {{kubeconfig: {:?}, pods: {watched}}}",
+        api.kubeconfig()
+    );
     let begun = Instant::now();
-    let (server, xds) = start(&program, folder.path()).await?;
+    let (server, xds) = start(&program, folder.path(), &registry).await?;
     let load_seconds = begun.elapsed().as_secs_f64();
     let loaded_mib = resident_bytes(server.id())? as f64 / MIB;
     say(&format!(
@@ -238,8 +242,13 @@ async fn roll(
     })
 }
 
-/// Starts the program in the folder of its configuration, and waits until it is ready.
-pub(crate) async fn start(program: &Path, folder: &Path) -> Result<(Server, SocketAddr)> {
+/// Starts the program in a folder, with one registry, and waits until it is ready.
+pub(crate) async fn start(
+    program: &Path,
+    folder: &Path,
+    registry: &str,
+) -> Result<(Server, SocketAddr)> {
+    fs::write(folder.join("bowline.yaml"), configuration(registry))?;
     let listening = folder.join("addresses.json");
     let arguments = ["serve", "--config", "bowline.yaml", "--addresses-file"]
         .map(OsString::from)
@@ -258,11 +267,7 @@ pub(crate) async fn start(program: &Path, folder: &Path) -> Result<(Server, Sock
     Ok((server, xds))
 }
 
-fn configuration(kubeconfig: &Path, pods: Pods) -> String {
-    let watched = match pods {
-        Pods::With => "true",
-        Pods::Without => "false",
-    };
+fn configuration(registry: &str) -> String {
     format!(
         "mesh: {{trust_domain: fleet.example}}\n\
          xds: {{address: \"127.0.0.1:0\"}}\n\
@@ -271,6 +276,6 @@ fn configuration(kubeconfig: &Path, pods: Pods) -> String {
          log: {{level: warn}}\n\
          start_timeout: 300s\n\
          registries:\n\
-         - {{name: cluster, kubernetes: {{kubeconfig: {kubeconfig:?}, pods: {watched}}}}}\n"
+         - {{{registry}}}\n"
     )
 }
