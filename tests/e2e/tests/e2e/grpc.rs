@@ -4,7 +4,7 @@ pub(crate) mod program;
 
 use bowline_harness::eventually;
 
-use self::program::{Client, Kind, Report, Server, kinds_of_client};
+use self::program::{Client, Kind, Report, Server, kinds};
 use crate::world::{NAMESPACE, World};
 
 /// A service `cart` on port 50051 with these servers, each with its weight and more fields.
@@ -34,7 +34,7 @@ async fn until(client: &mut Client, what: &str, holds: impl Fn(&Report) -> bool)
 #[tokio::test]
 async fn a_client_resolves_balances_and_follows_machines_and_weights() {
     let (one, two) = (Server::start("one").await, Server::start("two").await);
-    for kind in kinds_of_client() {
+    for kind in kinds() {
         let both = inventory(&[(&one, 1, ""), (&two, 1, "")]);
         let world = World::start(&both, "").await;
         let mut client = Client::at(kind, &world, "xds:///cart.shop:50051").await;
@@ -76,7 +76,7 @@ async fn a_client_resolves_balances_and_follows_machines_and_weights() {
 async fn every_name_of_a_service_is_resolved() {
     let one = Server::start("one").await;
     let world = World::start(&inventory(&[(&one, 1, "")]), "").await;
-    for kind in kinds_of_client() {
+    for kind in kinds() {
         for name in [
             "cart",
             "cart:50051",
@@ -93,7 +93,7 @@ async fn every_name_of_a_service_is_resolved() {
 #[tokio::test]
 async fn a_call_of_a_service_that_is_not_there_ends_and_works_once_it_is() {
     let one = Server::start("one").await;
-    for kind in kinds_of_client() {
+    for kind in kinds() {
         let nothing = inventory(&[]).replace("name: cart,", "name: other,");
         let world = World::start(&nothing, "").await;
         let mut client = Client::at(kind, &world, "xds:///cart.shop:50051").await;
@@ -123,9 +123,15 @@ async fn a_call_of_a_service_that_is_not_there_ends_and_works_once_it_is() {
 
 #[tokio::test]
 async fn a_server_serves_when_it_is_told_to_and_goes_on_while_the_control_plane_restarts() {
+    for kind in kinds() {
+        serves(kind).await;
+    }
+}
+
+async fn serves(kind: Kind) {
     let mut world = World::prepare(&inventory(&[]), "").await;
     // No registry knows it yet.
-    let one = Server::with_xds("one", &world).await;
+    let one = Server::with_xds(kind, "one", &world).await;
     let target = format!("127.0.0.1:{}", one.port());
     let mut direct = Client::at(Kind::Python, &world, &target).await;
     let report = direct.call(1).await.unwrap();
@@ -199,7 +205,7 @@ spec:
 "
         )
     };
-    for kind in kinds_of_client() {
+    for kind in kinds() {
         let world = World::start(&services, &split(1, 0)).await;
         let mut client = Client::at(kind, &world, "xds:///cart:50051").await;
         until(&mut client, "all go to the first", |report| {
@@ -222,7 +228,7 @@ spec:
 #[tokio::test]
 async fn calls_go_on_without_a_control_plane_and_follow_the_next_one() {
     let (one, two) = (Server::start("one").await, Server::start("two").await);
-    for kind in kinds_of_client() {
+    for kind in kinds() {
         let mut world = World::start(&inventory(&[(&one, 1, "")]), "").await;
         let mut client = Client::at(kind, &world, "xds:///cart.shop:50051").await;
         until(&mut client, "it answers", |report| {

@@ -7,7 +7,7 @@ use bowline_harness::{Bowline, Envoy, HttpBackend, Request, eventually, free_por
 use serde_json::Value;
 
 use crate::{
-    grpc::program::{Client, Server, kinds_of_client},
+    grpc::program::{Client, Server, kinds},
     world::{NAMESPACE, answered, http_services, loopback},
 };
 
@@ -104,7 +104,7 @@ async fn an_envoy_reports_whom_it_calls_and_how_many_requests_fail() {
 #[tokio::test]
 async fn a_grpc_application_reports_whom_it_calls() {
     let server = Server::start("one").await;
-    for kind in kinds_of_client() {
+    for kind in kinds() {
         let folder = tempfile::tempdir().unwrap();
         let inventory = format!(
             "services:\n- {{name: cart, ports: [{{number: 50051, name: grpc, protocol: grpc}}]}}\n\

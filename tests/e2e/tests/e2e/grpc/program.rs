@@ -25,12 +25,33 @@ pub(crate) enum Kind {
     Node,
 }
 
+impl Kind {
+    /// What runs its scripts, and the environment of the application with this name.
+    async fn program(
+        self,
+        bowline: &Bowline,
+        folder: &Path,
+        name: &str,
+    ) -> (PathBuf, Vec<(&'static str, PathBuf)>) {
+        let mut environment = vec![("GRPC_XDS_BOOTSTRAP", bootstrap(bowline, folder, name).await)];
+        let program = match self {
+            Self::Python => xtask::grpc::python().unwrap(),
+            Self::Node => {
+                let modules = xtask::grpc::node_modules().unwrap().unwrap();
+                environment.push(("NODE_PATH", modules));
+                PathBuf::from("node")
+            }
+        };
+        (program, environment)
+    }
+}
+
 /// Those that can be had here.
-pub(crate) fn kinds_of_client() -> Vec<Kind> {
+pub(crate) fn kinds() -> Vec<Kind> {
     match xtask::grpc::node_modules().unwrap() {
         Some(_) => vec![Kind::Python, Kind::Node],
         None => {
-            eprintln!("not proven here: gRPC clients of Node.js, which take node and npm");
+            eprintln!("not proven here: gRPC of Node.js, which take node and npm");
             vec![Kind::Python]
         }
     }
@@ -100,13 +121,15 @@ impl Server {
     }
 
     /// One that asks the control plane whether and how it serves, by a bootstrap of ours. It is not waited for.
-    pub(crate) async fn with_xds(name: &str, world: &World) -> Self {
-        let bootstrap = bootstrap(&world.bowline, world.folder(), name).await;
-        let python = xtask::grpc::python().unwrap();
+    pub(crate) async fn with_xds(kind: Kind, name: &str, world: &World) -> Self {
         let port = free_port().unwrap();
         let arguments = [name, &port.to_string(), "xds"];
-        let environment = [("GRPC_XDS_BOOTSTRAP", bootstrap)];
-        let program = Program::start(&python, "grpc_server.py", &arguments, &environment).unwrap();
+        let (program, environment) = kind.program(&world.bowline, world.folder(), name).await;
+        let script = match kind {
+            Kind::Python => "grpc_server.py",
+            Kind::Node => "grpc_server.js",
+        };
+        let program = Program::start(&program, script, &arguments, &environment).unwrap();
         Self {
             _program: program,
             port,
@@ -136,15 +159,10 @@ impl Client {
 
     /// The same in a folder.
     pub(crate) async fn start(kind: Kind, bowline: &Bowline, folder: &Path, target: &str) -> Self {
-        let bootstrap = bootstrap(bowline, folder, "web-1").await;
-        let mut environment = vec![("GRPC_XDS_BOOTSTRAP", bootstrap)];
-        let (program, script) = match kind {
-            Kind::Python => (xtask::grpc::python().unwrap(), "grpc_client.py"),
-            Kind::Node => {
-                let modules = xtask::grpc::node_modules().unwrap().unwrap();
-                environment.push(("NODE_PATH", modules));
-                (PathBuf::from("node"), "grpc_client.js")
-            }
+        let (program, environment) = kind.program(bowline, folder, "web-1").await;
+        let script = match kind {
+            Kind::Python => "grpc_client.py",
+            Kind::Node => "grpc_client.js",
         };
         let arguments = [target, "/shop.Cart/Get"];
         Self(Program::start(&program, script, &arguments, &environment).unwrap())
