@@ -135,8 +135,8 @@ pub struct LastGood {
 impl LastGood {
     /// For how long the registry has not confirmed them; nothing where the clock was set back since.
     pub fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(UNIX_EPOCH + self.saved_at)
-            .unwrap_or_default()
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(self.saved_at)
     }
 }
 
