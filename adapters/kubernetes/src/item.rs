@@ -151,6 +151,7 @@ pub(crate) fn has_status(kind: ManifestKind) -> bool {
         ManifestKind::Namespace
         | ManifestKind::Service
         | ManifestKind::EndpointSlice
+        | ManifestKind::Secret
         | ManifestKind::IngressClass
         | ManifestKind::ReferenceGrant => false,
     }

@@ -32,6 +32,7 @@ impl Watched {
         let manifests = ManifestKind::ALL.iter().copied();
         let manifests = manifests.filter(|kind| match kind {
             ManifestKind::Ingress | ManifestKind::IngressClass => facts.ingresses,
+            ManifestKind::Secret => false,
             ManifestKind::Namespace
             | ManifestKind::Service
             | ManifestKind::EndpointSlice
