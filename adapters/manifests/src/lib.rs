@@ -59,7 +59,7 @@ pub use read::{State, read};
 pub use reference_grant::ReferenceGrant;
 pub use references::{Affects, CLUSTER_NETWORK_NAMESPACE, NodeFacts, PodFacts, References};
 pub use secret::{Certificate, Secret};
-pub use secrets::{SecretName, Secrets, Sight};
+pub use secrets::{SecretChange, SecretName, Secrets, Sight};
 pub use service::Service;
 pub use status::{
     Condition, GATEWAY_CONTROLLER, GatewayAddress, GatewayStatus, Known, ListenerStatus, Outcome,

@@ -30,7 +30,7 @@ pub enum Sight<'n> {
     Within(&'n Namespace),
 }
 
-/// What is known of Secrets, kept up to date by the registry that reads them. Whatever changes it says who may mean something else now.
+/// What is known of Secrets, kept up to date by the registry that reads them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Secrets {
     everywhere: Seen,
@@ -39,6 +39,15 @@ pub struct Secrets {
     references: BTreeMap<ManifestName, BTreeSet<SecretName>>,
     /// The same the other way round.
     referrers: BTreeMap<SecretName, BTreeSet<ManifestName>>,
+}
+
+/// What becomes of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretChange {
+    /// How many Secrets are new, different, or gone.
+    pub different: usize,
+    /// Who may mean something else now.
+    pub concerned: BTreeSet<ManifestName>,
 }
 
 /// What is seen from one side.
@@ -66,33 +75,38 @@ pub(crate) enum Lookup {
     Unknown,
 }
 
+impl Seen {
+    /// How many would not be as they were seen.
+    fn differ(&self, now: &BTreeMap<SecretName, Certificate>) -> usize {
+        let Self::All(before) = self else {
+            return now.len();
+        };
+        let gone = before.keys().filter(|name| !now.contains_key(name));
+        let different = now
+            .iter()
+            .filter(|(name, now)| before.get(name) != Some(now));
+        gone.count() + different.count()
+    }
+}
+
 impl Secrets {
     /// Notes that a namespace is looked at by itself.
     pub fn watch(&mut self, namespace: Namespace) {
         self.within.entry(namespace).or_default();
     }
 
-    /// Notes all Secrets that are seen from one side. Says how many differ from what was seen before, too.
+    /// Notes all Secrets that are seen from one side.
     pub fn list(
         &mut self,
         sight: Sight<'_>,
         secrets: BTreeMap<SecretName, Certificate>,
-    ) -> (usize, BTreeSet<ManifestName>) {
-        let mut different = 0;
-        let concerned = self.noting(None, |all| {
+    ) -> SecretChange {
+        self.noting(None, |all| {
             let seen = all.seen_mut(sight);
-            if let Seen::All(before) = seen {
-                let gone = before.keys().filter(|name| !secrets.contains_key(name));
-                let mut now = secrets.iter();
-                different = gone.count();
-                different += now
-                    .by_ref()
-                    .filter(|(name, now)| before.get(name) != Some(now))
-                    .count();
-            }
+            let different = seen.differ(&secrets);
             *seen = Seen::All(secrets);
-        });
-        (different, concerned)
+            different
+        })
     }
 
     /// Notes one that is new or different. Who tells of one tells of all that there are.
@@ -101,29 +115,35 @@ impl Secrets {
         sight: Sight<'_>,
         name: SecretName,
         certificate: Certificate,
-    ) -> BTreeSet<ManifestName> {
+    ) -> SecretChange {
         self.noting(Some(&name.clone()), |all| match all.seen_mut(sight) {
             Seen::All(secrets) => {
-                secrets.insert(name, certificate);
+                let before = secrets.insert(name, certificate);
+                usize::from(before != Some(certificate))
             }
             seen @ (Seen::Nothing | Seen::Denied) => {
                 *seen = Seen::All([(name, certificate)].into());
+                1
             }
         })
     }
 
     /// Notes that one is gone.
-    pub fn remove(&mut self, sight: Sight<'_>, name: &SecretName) -> BTreeSet<ManifestName> {
-        self.noting(Some(name), |all| {
-            if let Seen::All(secrets) = all.seen_mut(sight) {
-                secrets.remove(name);
-            }
+    pub fn remove(&mut self, sight: Sight<'_>, name: &SecretName) -> SecretChange {
+        self.noting(Some(name), |all| match all.seen_mut(sight) {
+            Seen::All(secrets) => usize::from(secrets.remove(name).is_some()),
+            Seen::Nothing | Seen::Denied => 0,
         })
     }
 
     /// Notes that one may not look from a side. What was seen before may be wrong by now, so it is forgotten.
-    pub fn deny(&mut self, sight: Sight<'_>) -> BTreeSet<ManifestName> {
-        self.noting(None, |all| *all.seen_mut(sight) = Seen::Denied)
+    pub fn deny(&mut self, sight: Sight<'_>) -> SecretChange {
+        self.noting(None, |all| {
+            let seen = all.seen_mut(sight);
+            let different = seen.differ(&BTreeMap::new());
+            *seen = Seen::Denied;
+            different
+        })
     }
 
     /// How many are seen from one side.
@@ -181,8 +201,8 @@ impl Secrets {
     fn noting(
         &mut self,
         name: Option<&SecretName>,
-        change: impl FnOnce(&mut Self),
-    ) -> BTreeSet<ManifestName> {
+        change: impl FnOnce(&mut Self) -> usize,
+    ) -> SecretChange {
         // Nearly all Secrets are nobody's certificate: what is looked at are those to which somebody refers.
         let referred: Vec<SecretName> = match name {
             Some(name) if self.referrers.contains_key(name) => vec![name.clone()],
@@ -190,11 +210,14 @@ impl Secrets {
             None => self.referrers.keys().cloned().collect(),
         };
         let before: Vec<Lookup> = referred.iter().map(|name| self.look_up(name)).collect();
-        change(self);
+        let different = change(self);
         let differing = referred.iter().zip(before);
         let differing = differing.filter(|(name, before)| self.look_up(name) != *before);
         let referrers = differing.filter_map(|(name, _)| self.referrers.get(name));
-        referrers.flatten().cloned().collect()
+        SecretChange {
+            different,
+            concerned: referrers.flatten().cloned().collect(),
+        }
     }
 
     fn seen_mut(&mut self, sight: Sight<'_>) -> &mut Seen {
@@ -279,21 +302,23 @@ mod tests {
         let mut secrets = Secrets::default();
         secrets.refer(&gateway("one"), [secret("a"), secret("b")].into());
         secrets.refer(&gateway("two"), [secret("b")].into());
-        let (_, concerned) = secrets.list(SIGHT, listed(["a", "x"], Certificate::Unseen));
-        assert_eq!(concerned, [gateway("one"), gateway("two")].into());
-        let put =
-            |secrets: &mut Secrets, name| secrets.put(SIGHT, secret(name), Certificate::Unseen);
-        assert_eq!(put(&mut secrets, "y"), [].into());
-        assert_eq!(put(&mut secrets, "a"), [].into());
-        assert_eq!(secrets.remove(SIGHT, &secret("x")), [].into());
-        assert_eq!(secrets.remove(SIGHT, &secret("a")), [gateway("one")].into());
-        let (different, concerned) = secrets.list(SIGHT, listed(["b", "z"], Certificate::Unseen));
-        assert_eq!(
-            (different, concerned),
-            (3, [gateway("one"), gateway("two")].into())
-        );
+        let both = [gateway("one"), gateway("two")];
+        let change = secrets.list(SIGHT, listed(["a", "x"], Certificate::Unseen));
+        assert_eq!(change.concerned, both.clone().into());
+        let put = |secrets: &mut Secrets, name| {
+            let change = secrets.put(SIGHT, secret(name), Certificate::Unseen);
+            (change.different, change.concerned)
+        };
+        assert_eq!(put(&mut secrets, "y"), (1, [].into()));
+        assert_eq!(put(&mut secrets, "a"), (0, [].into()));
+        let gone = secrets.remove(SIGHT, &secret("x"));
+        assert_eq!((gone.different, gone.concerned), (1, [].into()));
+        let gone = secrets.remove(SIGHT, &secret("a"));
+        assert_eq!(gone.concerned, [gateway("one")].into());
+        let change = secrets.list(SIGHT, listed(["b", "z"], Certificate::Unseen));
+        assert_eq!((change.different, change.concerned), (3, both.into()));
         secrets.refer(&gateway("one"), [].into());
-        assert_eq!(secrets.deny(SIGHT), [gateway("two")].into());
+        assert_eq!(secrets.deny(SIGHT).concerned, [gateway("two")].into());
         secrets.refer(&gateway("two"), [].into());
         assert!(secrets.references.is_empty() && secrets.referrers.is_empty());
     }

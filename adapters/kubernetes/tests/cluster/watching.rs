@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_kubernetes::{Access, Facts, Kubernetes};
+use bowline_kubernetes::{Access, Facts, Kubernetes, SecretFacts};
 use bowline_mesh::{
     Change, LastGood, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec,
 };
@@ -121,6 +121,10 @@ pub(crate) fn cluster(access: Access) -> Kubernetes {
             pods: true,
             nodes: true,
             ingresses: true,
+            secrets: SecretFacts {
+                everywhere: true,
+                namespaces: ["edge".parse().unwrap()].into(),
+            },
         },
         ignored_namespaces: BTreeSet::new(),
         last_good: LastGood::default(),
