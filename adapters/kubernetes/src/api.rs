@@ -103,11 +103,11 @@ pub(crate) enum Shown {
 }
 
 impl Shown {
-    /// What an answer may be that has a list.
+    /// What an answer may be that has a list. There is no second choice: it would be the whole objects.
     fn of_lists(self) -> &'static str {
         match self {
             Self::Whole => "application/json",
-            Self::Metadata => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1",
+            Self::Metadata => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
         }
     }
 
@@ -115,7 +115,7 @@ impl Shown {
     fn of_events(self) -> &'static str {
         match self {
             Self::Whole => "application/json",
-            Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=1",
+            Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
         }
     }
 }
