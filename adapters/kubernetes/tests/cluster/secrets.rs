@@ -43,20 +43,10 @@ async fn server(namespace: &str) -> ApiServer {
     server
 }
 
-async fn says(watching: &mut Watching, text: &str) {
-    watching
-        .until(text, |known| {
-            let mut problems = known.problems.iter();
-            problems.any(|problem| problem.message.contains(text))
-        })
-        .await;
-}
-
 async fn says_nothing(watching: &mut Watching) {
     watching
         .until("no problem with a Secret", |known| {
-            let mut problems = known.problems.iter();
-            !problems.any(|problem| problem.message.contains("Secret"))
+            !known.has_problem("Secret")
         })
         .await;
 }
@@ -68,14 +58,14 @@ async fn certificates_are_followed_with_and_without_streamed_lists() {
         server.pretend(minor);
         server.apply(secret("certs", "Opaque")).unwrap();
         let mut watching = Watching::start(server.kubeconfig());
-        says(&mut watching, "there is no Secret certs/cert").await;
+        watching.says("there is no Secret certs/cert").await;
         server.remove(SECRETS, "certs", "cert").unwrap();
         server.apply(secret("certs", "kubernetes.io/tls")).unwrap();
         says_nothing(&mut watching).await;
         server.compact();
         server.expire_watches(SECRETS);
         server.remove(SECRETS, "certs", "cert").unwrap();
-        says(&mut watching, "there is no Secret certs/cert").await;
+        watching.says("there is no Secret certs/cert").await;
     }
 }
 
@@ -84,9 +74,9 @@ async fn what_is_in_a_namespace_that_is_named_is_looked_at() {
     let server = server("edge").await;
     server.apply(secret("edge", "kubernetes.io/tls")).unwrap();
     let mut watching = Watching::start(server.kubeconfig());
-    says(&mut watching, "has no certificate as PEM in tls.crt").await;
+    watching.says("has no certificate as PEM in tls.crt").await;
     server.remove(SECRETS, "edge", "cert").unwrap();
-    says(&mut watching, "there is no Secret edge/cert").await;
+    watching.says("there is no Secret edge/cert").await;
 }
 
 #[tokio::test]
@@ -94,7 +84,7 @@ async fn a_cluster_whose_secrets_are_denied_is_live_and_watched_again_once_they_
     let server = server("certs").await;
     server.fault_for(SECRETS, Fault::Forbidden);
     let mut watching = Watching::start(server.kubeconfig());
-    says(&mut watching, "certs/cert cannot be looked up").await;
+    watching.says("certs/cert cannot be looked up").await;
     assert!(watching.has("edge") && watching.failing.is_none());
     server.apply(secret("certs", "kubernetes.io/tls")).unwrap();
     server.heal();
@@ -107,11 +97,11 @@ async fn a_namespace_that_is_named_is_known_where_all_others_are_denied() {
     let server = server("edge").await;
     server.fault_for(SECRETS, Fault::ForbiddenOutside("edge".to_owned()));
     let mut watching = Watching::start(server.kubeconfig());
-    says(&mut watching, "there is no Secret edge/cert").await;
+    watching.says("there is no Secret edge/cert").await;
     server
         .apply_all([gateway("certs"), grant("certs")])
         .unwrap();
-    says(&mut watching, "certs/cert cannot be looked up").await;
+    watching.says("certs/cert cannot be looked up").await;
 }
 
 #[tokio::test]
