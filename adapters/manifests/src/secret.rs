@@ -308,7 +308,7 @@ mod tests {
             "{:?}",
             secret(json!({"tls.crt": certificate, "tls.key": key, "x": "MIGHAgEAMBMG"}))
         );
-        for held in ["MIIB", "MIGH", "BEGIN", &certificate[..8], &key[..8]] {
+        for held in ["MIIB", "MIGH", "BEGIN", "LS0t"] {
             assert!(!shown.contains(held), "{shown}");
         }
         for data in [json!(KEY), json!([KEY]), json!({"tls.key": [KEY]})] {

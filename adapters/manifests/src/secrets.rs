@@ -254,9 +254,9 @@ mod tests {
 
     fn listed<const N: usize>(
         names: [&str; N],
-        as_: Certificate,
+        certificate: Certificate,
     ) -> BTreeMap<SecretName, Certificate> {
-        names.map(|name| (secret(name), as_)).into()
+        names.map(|name| (secret(name), certificate)).into()
     }
 
     #[test]
