@@ -82,42 +82,75 @@ struct ListPage<'p> {
     items: Option<Vec<&'p RawValue>>,
 }
 
-/// Asks for everything at a path, page by page, and gives each object to `take`. Returns the version of the whole.
+/// What of a kind is asked for, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Collection {
+    /// Where it is.
+    pub(crate) path: String,
+    /// Which of it, as queries have it.
+    pub(crate) selector: Option<&'static str>,
+    /// What of its objects.
+    pub(crate) shown: Shown,
+}
+
+/// What of objects is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// All of them.
+    Whole,
+    /// Nothing but their metadata.
+    Metadata,
+}
+
+impl Shown {
+    /// What an answer may be that has a list. There is no second choice: it would be the whole objects.
+    fn of_lists(self) -> &'static str {
+        match self {
+            Self::Whole => "application/json",
+            Self::Metadata => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        }
+    }
+
+    /// What an answer may be of which each event has an object.
+    fn of_events(self) -> &'static str {
+        match self {
+            Self::Whole => "application/json",
+            Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        }
+    }
+}
+
+impl Collection {
+    fn query(&self, first: &str) -> String {
+        let mut query = format!("{}?{first}", self.path);
+        if let Some(selector) = self.selector {
+            query.push('&');
+            query.push_str(selector);
+        }
+        query
+    }
+}
+
+/// Asks for everything that is meant, page by page, and gives each object to `take`. Returns the version of the whole.
 ///
 /// # Errors
 /// When not everything can be had.
 pub(crate) async fn list(
     client: &Client,
-    path: &str,
-    take: impl FnMut(&str),
-) -> Result<String, ApiError> {
-    list_selected(client, path, None, take).await
-}
-
-/// As [`list`], of what has the labels of a selector, which is written as queries are.
-///
-/// # Errors
-/// When not everything can be had.
-pub(crate) async fn list_selected(
-    client: &Client,
-    path: &str,
-    selector: Option<&str>,
+    collection: &Collection,
     mut take: impl FnMut(&str),
 ) -> Result<String, ApiError> {
     let mut next: Option<String> = None;
     loop {
-        let mut query = format!("{path}?limit={PAGE_ITEMS}");
-        if let Some(selector) = selector {
-            query.push_str("&labelSelector=");
-            query.push_str(selector);
-        }
+        let mut query = collection.query(&format!("limit={PAGE_ITEMS}"));
         if let Some(token) = &next {
             query.push_str("&continue=");
             encode(token, &mut query);
         }
-        let text = get(client, &query, PAGE_BYTES_MAX).await?;
+        let accept = collection.shown.of_lists();
+        let text = get_as(client, &query, accept, PAGE_BYTES_MAX).await?;
         let page: ListPage<'_> = serde_json::from_slice(&text)
-            .map_err(|error| ApiError::Garbled(format!("{path}: {error}")))?;
+            .map_err(|error| ApiError::Garbled(format!("{}: {error}", collection.path)))?;
         for item in page.items.unwrap_or_default() {
             take(item.get());
         }
@@ -137,8 +170,17 @@ pub(crate) async fn get(
     path_and_query: &str,
     bytes_max: usize,
 ) -> Result<Vec<u8>, ApiError> {
+    get_as(client, path_and_query, "application/json", bytes_max).await
+}
+
+async fn get_as(
+    client: &Client,
+    path_and_query: &str,
+    accept: &str,
+    bytes_max: usize,
+) -> Result<Vec<u8>, ApiError> {
     let request = Request::get(path_and_query)
-        .header("accept", "application/json")
+        .header("accept", accept)
         .body(Body::empty())
         .map_err(|error| ApiError::Garbled(error.to_string()))?;
     let response = send(client, request).await?;
@@ -243,17 +285,17 @@ pub(crate) enum From<'v> {
     Version(&'v str),
 }
 
-/// Watches what is at a path.
+/// Watches what is meant.
 ///
 /// # Errors
 /// When there is no good answer.
 pub(crate) async fn watch(
     client: &Client,
-    path: &str,
+    collection: &Collection,
     from: From<'_>,
 ) -> Result<WatchLines, ApiError> {
-    let mut query =
-        format!("{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}");
+    let watch = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}");
+    let mut query = collection.query(&watch);
     match from {
         From::Everything => {
             query.push_str("&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
@@ -264,7 +306,7 @@ pub(crate) async fn watch(
         }
     }
     let request = Request::get(query)
-        .header("accept", "application/json")
+        .header("accept", collection.shown.of_events())
         .body(Body::empty())
         .map_err(|error| ApiError::Garbled(error.to_string()))?;
     let response = send(client, request).await?;

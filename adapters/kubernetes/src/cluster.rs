@@ -7,6 +7,7 @@ use std::{
 };
 
 use bowline_mesh::{Change, LastGood, Namespace, RegistryEvent, RegistryPart, RegistrySettings};
+use kube::Client;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, yield_now},
@@ -15,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Access, ClusterState, Facts, Pace, Statuses, Watched,
+    Access, ClusterState, Facts, News, Pace, Statuses, Trouble, Watched,
     access::Clients,
     alike::Shared,
     api::{self, ApiError},
@@ -100,7 +101,7 @@ impl Kubernetes {
         let age = is_restored.then(|| self.last_good.age(SystemTime::now()));
         let settings = Arc::new(self.settings);
         let mut tasks = JoinSet::new();
-        for watched in Watched::all(self.facts) {
+        for watched in Watched::all(&self.facts) {
             let watcher = Watcher::new(
                 watched,
                 settings.clone(),
@@ -186,7 +187,7 @@ impl Kubernetes {
         ClusterState::new(
             self.settings.clone(),
             self.ignored_namespaces.clone(),
-            &Watched::all(self.facts),
+            &Watched::all(&self.facts),
             self.last_good.objects.clone(),
         )
     }
@@ -203,21 +204,42 @@ async fn due(duty: &mut Option<Duty>) {
 async fn load(cluster: &Kubernetes, state: &mut ClusterState) -> Result<(), String> {
     let client = cluster.access.client().await;
     let client = client.map_err(|error| error.to_string())?;
-    for watched in Watched::all(cluster.facts) {
-        let mut listed = Listed::default();
-        let mut shared = Shared::default();
-        for version in watched.versions() {
-            let path = watched.path(version);
-            let take = |object: &str| {
-                listed.take(watched, object, &cluster.settings, &mut shared);
-            };
-            match api::list(&client, &path, take).await {
-                Ok(_) => break,
-                Err(ApiError::Missing) if !watched.is_built_in() => {}
-                Err(error) => return Err(format!("{watched}: {error}")),
-            }
-        }
-        state.take(watched, listed.news());
+    for watched in Watched::all(&cluster.facts) {
+        let news = match list_once(&client, &watched, &cluster.settings).await {
+            Ok(listed) => listed.news(),
+            Err(error) if !watched.is_required() => News::Failing {
+                error: error.to_string(),
+                trouble: match error {
+                    ApiError::Denied(_) => Trouble::NotPermitted,
+                    ApiError::Expired
+                    | ApiError::Missing
+                    | ApiError::Unauthorized(_)
+                    | ApiError::Refused { .. }
+                    | ApiError::Unreachable(_)
+                    | ApiError::Garbled(_) => Trouble::Away,
+                },
+            },
+            Err(error) => return Err(format!("{watched}: {error}")),
+        };
+        state.take(watched, news);
     }
     Ok(())
+}
+
+async fn list_once(
+    client: &Client,
+    watched: &Watched,
+    settings: &RegistrySettings,
+) -> Result<Listed, ApiError> {
+    let mut listed = Listed::default();
+    let mut shared = Shared::default();
+    for version in watched.versions() {
+        let take = |object: &str| listed.take(watched, object, settings, &mut shared);
+        match api::list(client, &watched.collection(version), take).await {
+            Ok(_) => break,
+            Err(ApiError::Missing) if !watched.is_built_in() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(listed)
 }

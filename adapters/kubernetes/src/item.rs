@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use bowline_manifests::{ApiObject, ManifestKind, ManifestName};
+use bowline_manifests::{ApiObject, Certificate, ManifestKind, ManifestName, Secret, SecretName};
 use bowline_mesh::{Code, Labels, Locality, Namespace, Problem, RegistrySettings, Severity};
 use serde::{Deserialize, Deserializer};
 
@@ -18,6 +18,10 @@ pub enum Item {
     Pod(PodName, Pod),
     /// A node, and where it stands, if it says so.
     Node(Arc<str>, Option<Locality>),
+    /// That a Secret with a certificate is there.
+    SecretName(SecretName),
+    /// Whether a Secret can be used as a certificate.
+    Secret(SecretName, Certificate),
 }
 
 /// What tells an object from all others of its cluster.
@@ -29,6 +33,10 @@ pub enum ItemName {
     Pod(PodName),
     /// A node.
     Node(Arc<str>),
+    /// A Secret of which only the name is known.
+    SecretName(SecretName),
+    /// A Secret that was read.
+    Secret(SecretName),
 }
 
 /// A pod's name.
@@ -59,15 +67,15 @@ impl Item {
     /// # Errors
     /// When it cannot be taken and has no last good version to keep. The Problem is the only trace of it.
     pub fn read(
-        watched: Watched,
+        watched: &Watched,
         json: &str,
         settings: &RegistrySettings,
         shared: &mut Shared,
     ) -> Result<Self, Box<Problem>> {
         match watched {
             Watched::Manifest(kind) => {
-                let object = ApiObject::read(kind, json, settings)?;
-                let seen = has_status(kind).then(|| Seen::read(json)).flatten();
+                let object = ApiObject::read(*kind, json, settings)?;
+                let seen = has_status(*kind).then(|| Seen::read(json)).flatten();
                 Ok(Self::Manifest(object, seen))
             }
             Watched::Pod => {
@@ -91,6 +99,14 @@ impl Item {
                 let locality = locality(&metadata.labels);
                 Ok(Self::Node(metadata.name, locality))
             }
+            Watched::SecretNames => {
+                secret_name(watched, json, settings, shared).map(Self::SecretName)
+            }
+            Watched::Secrets(_) => {
+                let name = secret_name(watched, json, settings, shared)?;
+                let secret: Secret = decode_secret(watched, json, settings)?;
+                Ok(Self::Secret(name, secret.certificate()))
+            }
         }
     }
 
@@ -100,6 +116,8 @@ impl Item {
             Self::Manifest(object, _) => ItemName::Manifest(object.name.clone()),
             Self::Pod(name, _) => ItemName::Pod(name.clone()),
             Self::Node(name, _) => ItemName::Node(name.clone()),
+            Self::SecretName(name) => ItemName::SecretName(name.clone()),
+            Self::Secret(name, _) => ItemName::Secret(name.clone()),
         }
     }
 }
@@ -110,13 +128,13 @@ impl ItemName {
     /// # Errors
     /// When it has none that could have been taken.
     pub fn read(
-        watched: Watched,
+        watched: &Watched,
         json: &str,
         settings: &RegistrySettings,
     ) -> Result<Self, Box<Problem>> {
         match watched {
             Watched::Manifest(kind) => {
-                ApiObject::name(kind, json, settings).map(ItemName::Manifest)
+                ApiObject::name(*kind, json, settings).map(ItemName::Manifest)
             }
             Watched::Pod => {
                 let Named { metadata } = decode(watched, json, settings)?;
@@ -125,6 +143,14 @@ impl ItemName {
             Watched::Node => {
                 let Named { metadata } = decode(watched, json, settings)?;
                 Ok(ItemName::Node(metadata.name))
+            }
+            Watched::SecretNames => {
+                let shared = &mut Shared::default();
+                secret_name(watched, json, settings, shared).map(Self::SecretName)
+            }
+            Watched::Secrets(_) => {
+                let shared = &mut Shared::default();
+                secret_name(watched, json, settings, shared).map(Self::Secret)
             }
         }
     }
@@ -135,6 +161,8 @@ impl ItemName {
             Self::Manifest(name) => Watched::Manifest(name.kind),
             Self::Pod(_) => Watched::Pod,
             Self::Node(_) => Watched::Node,
+            Self::SecretName(_) => Watched::SecretNames,
+            Self::Secret(name) => Watched::Secrets(name.namespace.clone()),
         }
     }
 }
@@ -151,6 +179,7 @@ pub(crate) fn has_status(kind: ManifestKind) -> bool {
         ManifestKind::Namespace
         | ManifestKind::Service
         | ManifestKind::EndpointSlice
+        | ManifestKind::Secret
         | ManifestKind::IngressClass
         | ManifestKind::ReferenceGrant => false,
     }
@@ -253,7 +282,7 @@ fn pod_name(metadata: &Metadata, settings: &RegistrySettings) -> Result<PodName,
             name: metadata.name.clone(),
         }),
         Err(error) => Err(unusable(
-            Watched::Pod,
+            &Watched::Pod,
             "metadata.namespace",
             format!("{error}"),
             settings,
@@ -261,8 +290,41 @@ fn pod_name(metadata: &Metadata, settings: &RegistrySettings) -> Result<PodName,
     }
 }
 
+fn secret_name(
+    watched: &Watched,
+    json: &str,
+    settings: &RegistrySettings,
+    shared: &mut Shared,
+) -> Result<SecretName, Box<Problem>> {
+    let Named { metadata } = decode_secret(watched, json, settings)?;
+    match metadata.namespace.parse() {
+        Ok(namespace) => Ok(SecretName {
+            namespace: shared.namespace(namespace),
+            name: metadata.name,
+        }),
+        Err(error) => Err(unusable(
+            watched,
+            "metadata.namespace",
+            format!("{error}"),
+            settings,
+        )),
+    }
+}
+
+/// An error of the decoder may show what is secret.
+fn decode_secret<'t, T: Deserialize<'t>>(
+    watched: &Watched,
+    json: &'t str,
+    settings: &RegistrySettings,
+) -> Result<T, Box<Problem>> {
+    serde_json::from_str(json).map_err(|_| {
+        let message = "it is not of the form of a Secret".to_owned();
+        unusable(watched, "", message, settings)
+    })
+}
+
 fn decode<'t, T: Deserialize<'t>>(
-    watched: Watched,
+    watched: &Watched,
     json: &'t str,
     settings: &RegistrySettings,
 ) -> Result<T, Box<Problem>> {
@@ -270,7 +332,7 @@ fn decode<'t, T: Deserialize<'t>>(
 }
 
 fn unusable(
-    watched: Watched,
+    watched: &Watched,
     field: &str,
     message: String,
     settings: &RegistrySettings,

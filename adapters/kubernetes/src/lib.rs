@@ -30,5 +30,5 @@ pub use preflight::{Finding, Verdict, preflight};
 pub use remote::{FoundClusters, RemoteClusters};
 pub use state::{ClusterState, News, Trouble};
 pub use status::{Seen, Statuses, Timing, Writing};
-pub use watched::{Facts, Watched};
+pub use watched::{Facts, SecretFacts, Watched};
 pub use watcher::Pace;

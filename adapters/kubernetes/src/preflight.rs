@@ -7,6 +7,7 @@ use std::{
 };
 
 use bowline_manifests::ManifestKind;
+use bowline_mesh::Namespace;
 use http::{Request, header::DATE};
 use kube::{Client, client::Body};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct Finding {
 pub enum Verdict {
     /// It is.
     Ok,
+    /// It is not, and need not be.
+    Note,
     /// It works, but not all of it, or not for long.
     Warning,
     /// It does not work.
@@ -48,7 +51,7 @@ const SKEW_MAX: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Looks at a cluster that is to be watched.
-pub async fn preflight(access: &Access, facts: Facts, writing: &Writing) -> Vec<Finding> {
+pub async fn preflight(access: &Access, facts: &Facts, writing: &Writing) -> Vec<Finding> {
     let client = match access.client().await {
         Ok(client) => client,
         Err(error) => return vec![wrong(error.to_string(), "correct the kubeconfig")],
@@ -65,7 +68,11 @@ pub async fn preflight(access: &Access, facts: Facts, writing: &Writing) -> Vec<
         }
     }
     for watched in Watched::all(facts) {
-        findings.push(kind(&client, watched).await);
+        findings.push(match watched.is_required() {
+            true => kind(&client, &watched).await,
+            // There need be no look whether every cluster has Secrets: it would show one.
+            false => permission(&client, &watched).await,
+        });
     }
     if let Writing::Statuses { lease_namespace } = writing {
         let namespace = lease_namespace.as_ref().map(|namespace| namespace.as_str());
@@ -126,10 +133,10 @@ fn clock(theirs: SystemTime, ours: SystemTime) -> Finding {
 }
 
 /// Whether a kind is installed, and may be watched.
-async fn kind(client: &Client, watched: Watched) -> Finding {
+async fn kind(client: &Client, watched: &Watched) -> Finding {
     let mut is_missing = true;
     for version in watched.versions() {
-        let path = format!("{}?limit=1", watched.path(version));
+        let path = format!("{}?limit=1", watched.collection(version).path);
         match api::get(client, &path, usize::MAX).await {
             Err(ApiError::Missing) => {}
             Ok(_) | Err(ApiError::Denied(_)) => {
@@ -150,13 +157,18 @@ async fn kind(client: &Client, watched: Watched) -> Finding {
             )),
         };
     }
+    permission(client, watched).await
+}
+
+/// Whether a kind may be watched.
+async fn permission(client: &Client, watched: &Watched) -> Finding {
     let mut denied = Vec::new();
     for verb in ["list", "watch"] {
         let asking = Asking {
             group: watched.group(),
             resource: watched.plural(),
             subresource: "",
-            namespace: "",
+            namespace: watched.namespace().map_or("", Namespace::as_str),
             verb,
         };
         match may(client, asking).await {
@@ -165,24 +177,36 @@ async fn kind(client: &Client, watched: Watched) -> Finding {
             Err(error) => return wrong(format!("{watched}: {error}"), "look at the API server"),
         }
     }
-    match denied.as_slice() {
-        [] => fine(format!("{watched}: may be listed and watched")),
-        verbs => wrong(
-            format!("{watched}: may not {}", verbs.join(" and ")),
-            match watched {
-                Watched::Pod => "grant it with a ClusterRole, or set `pods: false`",
-                Watched::Node => "grant it with a ClusterRole, or set `nodes: false`",
-                Watched::Manifest(ManifestKind::Ingress | ManifestKind::IngressClass) => {
-                    "grant it with a ClusterRole, or set `ingresses: false`"
-                }
-                Watched::Manifest(_) => "grant it with a ClusterRole",
-            },
+    if denied.is_empty() {
+        return fine(format!("{watched}: may be listed and watched"));
+    }
+    let (verdict, hint) = match watched {
+        Watched::Pod => (
+            Verdict::Error,
+            "grant it with a ClusterRole, or set `pods: false`".to_owned(),
         ),
+        Watched::Node => (
+            Verdict::Error,
+            "grant it with a ClusterRole, or set `nodes: false`".to_owned(),
+        ),
+        Watched::Manifest(ManifestKind::Ingress | ManifestKind::IngressClass) => (
+            Verdict::Error,
+            "grant it with a ClusterRole, or set `ingresses: false`".to_owned(),
+        ),
+        Watched::Manifest(_) => (Verdict::Error, "grant it with a ClusterRole".to_owned()),
+        Watched::SecretNames => (Verdict::Note, watched.grant()),
+        // Whoever names the namespace wants it read.
+        Watched::Secrets(_) => (Verdict::Warning, watched.grant()),
+    };
+    Finding {
+        verdict,
+        what: format!("{watched}: may not {}", denied.join(" and ")),
+        hint,
     }
 }
 
 /// Whether statuses may be written. Without them all else works.
-async fn statuses(client: &Client, facts: Facts, namespace: &str) -> Finding {
+async fn statuses(client: &Client, facts: &Facts, namespace: &str) -> Finding {
     let lease = ["get", "create", "update"].map(|verb| Asking {
         group: "coordination.k8s.io",
         resource: "leases",
@@ -194,7 +218,7 @@ async fn statuses(client: &Client, facts: Facts, namespace: &str) -> Finding {
         .into_iter()
         .filter(|watched| match watched {
             Watched::Manifest(kind) => has_status(*kind),
-            Watched::Pod | Watched::Node => false,
+            Watched::Pod | Watched::Node | Watched::SecretNames | Watched::Secrets(_) => false,
         });
     let kinds = kinds.flat_map(|watched| {
         ["get", "patch"].map(|verb| Asking {

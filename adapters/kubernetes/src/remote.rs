@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Access,
-    api::{self, ApiError},
+    api::{self, ApiError, Collection, Shown},
 };
 
 /// What such Secrets are labelled with.
-const SELECTOR: &str = "istio%2FmultiCluster%3Dtrue";
+const SELECTOR: &str = "labelSelector=istio%2FmultiCluster%3Dtrue";
 /// More clusters than one server can watch.
 const SECRETS_MAX: usize = 1_000;
 
@@ -95,11 +95,15 @@ impl RemoteClusters {
     async fn look(&self) -> Result<(FoundClusters, BTreeSet<String>), String> {
         let client = self.access.client().await;
         let client = client.map_err(|error| error.to_string())?;
-        let path = format!("/api/v1/namespaces/{}/secrets", self.namespace);
+        let secrets = Collection {
+            path: format!("/api/v1/namespaces/{}/secrets", self.namespace),
+            selector: Some(SELECTOR),
+            shown: Shown::Whole,
+        };
         let mut clusters = FoundClusters::new();
         let mut wrong = BTreeSet::new();
         let mut count = 0_usize;
-        let listed = api::list_selected(&client, &path, Some(SELECTOR), |json| {
+        let listed = api::list(&client, &secrets, |json| {
             count += 1;
             if count <= SECRETS_MAX {
                 take(json, &mut clusters, &mut wrong);

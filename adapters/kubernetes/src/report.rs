@@ -77,6 +77,8 @@ impl Reporter {
             part.changes_per_second_milli = u64::try_from(rate).unwrap_or(u64::MAX);
             match part.state {
                 PartState::Live => *live = Some(now),
+                // Nothing is known of it.
+                PartState::NotPermitted => *live = None,
                 PartState::Starting
                 | PartState::Stale
                 | PartState::Denied

@@ -6,6 +6,7 @@
 mod external_name;
 mod network;
 mod parts;
+mod secrets;
 mod settle;
 mod statuses;
 mod telling;
@@ -18,7 +19,8 @@ use std::{
 
 use bowline_identity::SpiffeId;
 use bowline_manifests::{
-    Affects, ApiObject, EndpointSlice, Manifest, ManifestKind, ManifestName, NodeFacts, PodFacts,
+    Affects, ApiObject, Certificate, EndpointSlice, Manifest, ManifestKind, ManifestName,
+    NodeFacts, PodFacts, Sight,
 };
 use bowline_mesh::{Locality, Namespace, Object, ObjectKey, Problem, RegistrySettings, Workload};
 
@@ -60,6 +62,8 @@ pub enum Trouble {
     Away,
     /// We may not, or are not known.
     Denied,
+    /// We may not, and can do without.
+    NotPermitted,
     /// There were too many requests.
     Throttled,
 }
@@ -155,9 +159,9 @@ impl ClusterState {
             ignored,
             kinds: watched
                 .iter()
-                .map(|kind| (*kind, Kind::default()))
+                .map(|kind| (kind.clone(), Kind::default()))
                 .collect(),
-            references: Default::default(),
+            references: secrets::references(watched),
             manifests: BTreeMap::new(),
             pods: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -181,11 +185,11 @@ impl ClusterState {
         match news {
             News::Listed { items, wrong } => self.listed(watched, items, wrong),
             News::Put(item) => {
-                self.counts(watched).changes += 1;
+                self.counts(&watched).changes += 1;
                 self.put(item);
             }
             News::Gone(name) => {
-                self.counts(watched).changes += 1;
+                self.counts(&watched).changes += 1;
                 self.gone(&name);
             }
             News::Wrong(problem) => {
@@ -196,9 +200,15 @@ impl ClusterState {
                 }
             }
             News::Failing { error, trouble } => {
+                if let (Trouble::NotPermitted, Some(sight)) = (trouble, watched.sight()) {
+                    let change = self.references.secrets.deny(sight);
+                    self.secrets_changed(change);
+                }
                 let kind = self.kinds.entry(watched).or_default();
                 match trouble {
                     Trouble::Away => {}
+                    // It does no harm, so it is not counted as what may be an alarm.
+                    Trouble::NotPermitted => kind.is_listed = false,
                     Trouble::Denied => kind.counts.denied += 1,
                     Trouble::Throttled => kind.counts.throttled += 1,
                 }
@@ -210,6 +220,27 @@ impl ClusterState {
     }
 
     fn listed(&mut self, watched: Watched, items: Vec<Item>, wrong: Vec<Problem>) {
+        let drift = match watched.sight() {
+            Some(sight) => {
+                let change = self.references.secrets.list(sight, secrets::by_name(items));
+                self.secrets_changed(change)
+            }
+            None => self.objects_listed(&watched, items),
+        };
+        let kind = self.kinds.entry(watched).or_default();
+        if kind.is_listed {
+            kind.counts.drift += drift;
+        }
+        kind.is_listed = true;
+        kind.failing = None;
+        if kind.wrong != wrong {
+            kind.wrong = wrong;
+            self.telling.problems_differ();
+        }
+    }
+
+    /// Says how many are new, different, or gone.
+    fn objects_listed(&mut self, watched: &Watched, items: Vec<Item>) -> u64 {
         let mut missing = self.names(watched);
         let mut drift = 0_u64;
         for item in items {
@@ -224,31 +255,24 @@ impl ClusterState {
         for name in missing {
             self.gone(&name);
         }
-        let kind = self.kinds.entry(watched).or_default();
-        if kind.is_listed {
-            kind.counts.drift += drift;
-        }
-        kind.is_listed = true;
-        kind.failing = None;
-        if kind.wrong != wrong {
-            kind.wrong = wrong;
-            self.telling.problems_differ();
-        }
+        drift
     }
 
-    fn names(&self, watched: Watched) -> BTreeSet<ItemName> {
+    fn names(&self, watched: &Watched) -> BTreeSet<ItemName> {
         match watched {
             Watched::Manifest(kind) => {
-                let names = of_kind(&self.manifests, kind).map(|(name, _)| name.clone());
+                let names = of_kind(&self.manifests, *kind).map(|(name, _)| name.clone());
                 names.map(ItemName::Manifest).collect()
             }
             Watched::Pod => self.pods.keys().cloned().map(ItemName::Pod).collect(),
             Watched::Node => self.nodes.keys().cloned().map(ItemName::Node).collect(),
+            // They are replaced as a whole.
+            Watched::SecretNames | Watched::Secrets(_) => BTreeSet::new(),
         }
     }
 
-    fn counts(&mut self, watched: Watched) -> &mut Counts {
-        &mut self.kinds.entry(watched).or_default().counts
+    fn counts(&mut self, watched: &Watched) -> &mut Counts {
+        &mut self.kinds.entry(watched.clone()).or_default().counts
     }
 
     /// Says whether the object is new or different.
@@ -257,6 +281,17 @@ impl ClusterState {
             Item::Manifest(object, seen) => self.put_manifest(object, seen),
             Item::Pod(name, pod) => self.put_pod(name, pod),
             Item::Node(name, locality) => self.put_node(name, locality),
+            Item::SecretName(name) => {
+                let secrets = &mut self.references.secrets;
+                let change = secrets.put(Sight::Everywhere, name, Certificate::Unseen);
+                self.secrets_changed(change) > 0
+            }
+            Item::Secret(name, certificate) => {
+                let namespace = name.namespace.clone();
+                let secrets = &mut self.references.secrets;
+                let change = secrets.put(Sight::Within(&namespace), name, certificate);
+                self.secrets_changed(change) > 0
+            }
         }
     }
 
@@ -376,6 +411,15 @@ impl ClusterState {
                     self.references.note_node(name, None);
                     self.dirty_on_node(name);
                 }
+            }
+            ItemName::SecretName(name) => {
+                let change = self.references.secrets.remove(Sight::Everywhere, name);
+                self.secrets_changed(change);
+            }
+            ItemName::Secret(name) => {
+                let sight = Sight::Within(&name.namespace);
+                let change = self.references.secrets.remove(sight, name);
+                self.secrets_changed(change);
             }
         }
     }

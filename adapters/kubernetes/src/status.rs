@@ -120,7 +120,11 @@ impl Health {
             match state {
                 PartState::Denied => standing.denied += 1,
                 PartState::Throttled => standing.throttled += 1,
-                PartState::Starting | PartState::Live | PartState::Stale | PartState::Down => {}
+                PartState::Starting
+                | PartState::Live
+                | PartState::Stale
+                | PartState::NotPermitted
+                | PartState::Down => {}
             }
             is_new = standing.last_error.as_deref() != Some(error);
             standing.trouble = Some(state);

@@ -14,7 +14,7 @@ use crate::{
     Item, ItemName, News, Trouble, Watched,
     access::{Clients, Newest},
     alike::Shared,
-    api::{self, ApiError, From, WatchEvent, WatchLines},
+    api::{self, ApiError, Collection, From, WatchEvent, WatchLines},
 };
 
 /// How soon things are tried again.
@@ -26,6 +26,8 @@ pub struct Pace {
     pub retry_max: Duration,
     /// Between looks for a kind that is not installed.
     pub absent: Duration,
+    /// Between looks whether what is denied and can be done without has been granted.
+    pub denied: Duration,
 }
 
 impl Default for Pace {
@@ -34,6 +36,7 @@ impl Default for Pace {
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(15),
             absent: Duration::from_secs(5),
+            denied: Duration::from_secs(60),
         }
     }
 }
@@ -136,6 +139,19 @@ impl Watcher {
                         () = self.clients.other_than(generation) => {}
                     }
                 }
+                // Nobody need be asked often for what many never grant. What happens meanwhile is not seen.
+                Stop::Failed(ApiError::Denied(message)) if !self.watched.is_required() => {
+                    self.position = None;
+                    let text = format!("not permitted: {message} ({})", self.watched.grant());
+                    let told = self.tell_failing(text, Trouble::NotPermitted).await;
+                    if told.is_err() {
+                        return;
+                    }
+                    tokio::select! {
+                        () = sleep(jittered(self.pace.denied)) => {}
+                        () = self.clients.other_than(generation) => {}
+                    }
+                }
                 Stop::Failed(ApiError::Expired) if self.position.take().is_some() => {
                     sleep(jittered(self.pace.retry_min)).await;
                 }
@@ -165,10 +181,9 @@ impl Watcher {
         if is_for_long {
             let text = match &error {
                 ApiError::Unauthorized(_) | ApiError::Unreachable(_) => error.to_string(),
-                ApiError::Denied(message) => format!(
-                    "denied: {message} (grant list and watch of {} to it)",
-                    self.watched
-                ),
+                ApiError::Denied(message) => {
+                    format!("denied: {message} ({})", self.watched.grant())
+                }
                 ApiError::Expired
                 | ApiError::Missing
                 | ApiError::Refused { .. }
@@ -215,10 +230,10 @@ impl Watcher {
     async fn follow_with(&mut self, client: &Client) -> Result<std::convert::Infallible, Stop> {
         loop {
             let version = self.installed_version(client).await?;
-            let path = self.watched.path(version);
+            let collection = self.watched.collection(version);
             let lines = match self.position.clone() {
                 None if self.streams(client).await? => {
-                    match api::watch(client, &path, From::Everything).await {
+                    match api::watch(client, &collection, From::Everything).await {
                         Ok(lines) => {
                             // Until one came to its end, pages are the surer way.
                             self.streams = Some(false);
@@ -233,11 +248,11 @@ impl Watcher {
                     }
                 }
                 None => {
-                    self.list(client, &path).await?;
+                    self.list(client, &collection).await?;
                     continue;
                 }
                 Some(position) => {
-                    let lines = api::watch(client, &path, From::Version(&position)).await;
+                    let lines = api::watch(client, &collection, From::Version(&position)).await;
                     lines.map_err(|error| self.missing_or(error))?
                 }
             };
@@ -257,7 +272,7 @@ impl Watcher {
             return Ok(version);
         }
         for version in versions {
-            let path = format!("{}?limit=1", self.watched.path(version));
+            let path = format!("{}?limit=1", self.watched.collection(version).path);
             match api::get(client, &path, usize::MAX).await {
                 Ok(_) => {
                     self.version = Some(version);
@@ -327,10 +342,10 @@ impl Watcher {
             match api::event(&line)? {
                 WatchEvent::Put(object) => {
                     let shared = &mut self.shared;
-                    listed.take(self.watched, object.get(), &self.settings, shared);
+                    listed.take(&self.watched, object.get(), &self.settings, shared);
                 }
                 WatchEvent::Gone(object) => {
-                    if let Ok(name) = ItemName::read(self.watched, object.get(), &self.settings) {
+                    if let Ok(name) = ItemName::read(&self.watched, object.get(), &self.settings) {
                         listed.items.retain(|item| item.name() != name);
                     }
                 }
@@ -350,10 +365,10 @@ impl Watcher {
     }
 
     /// Takes everything page by page.
-    async fn list(&mut self, client: &Client, path: &str) -> Result<(), Stop> {
+    async fn list(&mut self, client: &Client, collection: &Collection) -> Result<(), Stop> {
         let mut listed = Listed::default();
-        let taken = api::list(client, path, |object| {
-            listed.take(self.watched, object, &self.settings, &mut self.shared);
+        let taken = api::list(client, collection, |object| {
+            listed.take(&self.watched, object, &self.settings, &mut self.shared);
         })
         .await;
         let version = taken.map_err(|error| self.missing_or(error))?;
@@ -393,7 +408,7 @@ impl Watcher {
                 WatchEvent::Put(object) => {
                     self.position = Some(api::version(object)?.to_owned());
                     let shared = &mut self.shared;
-                    match Item::read(self.watched, object.get(), &self.settings, shared) {
+                    match Item::read(&self.watched, object.get(), &self.settings, shared) {
                         Ok(item) => Some(News::Put(item)),
                         Err(problem) => Some(News::Wrong(*problem)),
                     }
@@ -401,7 +416,7 @@ impl Watcher {
                 WatchEvent::Gone(object) => {
                     self.position = Some(api::version(object)?.to_owned());
                     // What could not be taken need not be taken away.
-                    let name = ItemName::read(self.watched, object.get(), &self.settings);
+                    let name = ItemName::read(&self.watched, object.get(), &self.settings);
                     name.ok().map(News::Gone)
                 }
                 WatchEvent::Bookmark { version, .. } => {
@@ -430,7 +445,7 @@ impl Watcher {
     }
 
     async fn send(&self, news: News) -> Result<(), Stop> {
-        let sent = self.news.send((self.watched, news)).await;
+        let sent = self.news.send((self.watched.clone(), news)).await;
         sent.map_err(|_| Stop::Unheard)
     }
 }
@@ -445,7 +460,7 @@ pub(crate) struct Listed {
 impl Listed {
     pub(crate) fn take(
         &mut self,
-        watched: Watched,
+        watched: &Watched,
         json: &str,
         settings: &RegistrySettings,
         shared: &mut Shared,

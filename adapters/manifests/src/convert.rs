@@ -107,6 +107,7 @@ pub fn objects_of<'o>(
             | ManifestKind::Gateway
             | ManifestKind::Namespace
             | ManifestKind::EndpointSlice
+            | ManifestKind::Secret
             | ManifestKind::IngressClass
             | ManifestKind::GatewayClass
             | ManifestKind::ReferenceGrant
@@ -164,6 +165,7 @@ fn object_name(kind: ManifestKind, name: &Arc<str>) -> Arc<str> {
         ManifestKind::Namespace
         | ManifestKind::Service
         | ManifestKind::EndpointSlice
+        | ManifestKind::Secret
         | ManifestKind::GatewayClass
         | ManifestKind::Gateway
         | ManifestKind::ReferenceGrant

@@ -4,11 +4,11 @@ mod listener;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use bowline_mesh::{Gateway as MeshGateway, Object, Spec};
+use bowline_mesh::{Gateway as MeshGateway, Namespace, Object, Spec};
 use serde::Deserialize;
 
 use crate::{
-    GatewayAddress, Metadata,
+    GatewayAddress, Metadata, SecretName,
     convert::{self, Scope},
     metadata::{Present, null_is_default},
     network::{self, gateway_address, leads_into},
@@ -77,6 +77,13 @@ impl Gateway {
 
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.spec.listeners
+    }
+
+    /// The Secrets to which its listeners refer.
+    pub(crate) fn secrets(&self, own: &Namespace) -> impl Iterator<Item = SecretName> {
+        let listeners = self.spec.listeners.iter();
+        let certificates = listeners.flat_map(Listener::certificates);
+        certificates.filter_map(|certificate| certificate.secret(own))
     }
 
     pub(crate) fn class(&self) -> &str {

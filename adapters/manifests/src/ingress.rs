@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_mesh::{
     Backend, Code, Destination, GatewayName, HeaderChanges, HostPattern, HttpAction, HttpMatch,
-    HttpRoute, HttpRule, Object, PathMatch, Rewrite, RouteParent, Spec, Timeouts,
+    HttpRoute, HttpRule, Namespace, Object, PathMatch, Rewrite, RouteParent, Spec, Timeouts,
 };
 use serde::Deserialize;
 
 use crate::{
-    Metadata, References,
+    Metadata, References, SecretName, certificate,
     convert::{self, Scope},
     hostname, matching,
     metadata::{Present, null_is_default, shortened},
@@ -34,9 +34,17 @@ struct IngressSpec {
     ingress_class_name: Option<Arc<str>>,
     default_backend: Option<IngressBackend>,
     #[serde(default, deserialize_with = "null_is_default")]
-    tls: Vec<Present>,
+    tls: Vec<IngressTls>,
     #[serde(default, deserialize_with = "null_is_default")]
     rules: Vec<IngressRule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IngressTls {
+    /// The certificate itself says for which hosts it is.
+    hosts: Option<Present>,
+    secret_name: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -90,6 +98,15 @@ struct BackendPort {
 }
 
 impl Ingress {
+    /// The Secrets to which it refers.
+    pub(crate) fn secrets(&self, own: &Namespace) -> impl Iterator<Item = SecretName> {
+        let names = self.spec.tls.iter().filter_map(IngressTls::secret);
+        names.map(|name| SecretName {
+            namespace: own.clone(),
+            name: name.clone(),
+        })
+    }
+
     /// Where its requests come in; `None` where it is not ours.
     pub(crate) fn gateway(
         &self,
@@ -103,6 +120,12 @@ impl Ingress {
             class.map(|class| &**class),
             &scope.context.settings.namespace,
         )
+    }
+}
+
+impl IngressTls {
+    fn secret(&self) -> Option<&Arc<str>> {
+        self.secret_name.as_ref().filter(|name| !name.is_empty())
     }
 }
 
@@ -122,14 +145,7 @@ pub(crate) fn objects(
         rules,
     } = &ingress.spec;
     let field = Field::root("spec");
-    if !tls.is_empty() {
-        report.unsupported(
-            &field.key("tls"),
-            "a gateway does not end TLS yet: certificates for listeners come later",
-            "the hosts are served without TLS",
-            "leave it out, or end TLS in front of the gateway",
-        );
-    }
+    not_encrypted(tls, &field.key("tls"), scope, report);
     if rules.is_empty() && default_backend.is_none() {
         report.invalid(
             &field,
@@ -176,6 +192,33 @@ pub(crate) fn objects(
         scope.object_named(name, Spec::HttpRoute(Arc::new(route)))
     });
     routes.collect()
+}
+
+fn not_encrypted(
+    tls: &[IngressTls],
+    field: &Field<'_>,
+    scope: &Scope<'_>,
+    report: &mut Report<'_>,
+) {
+    const MEANWHILE: &str = "the hosts are served without TLS";
+    if tls.is_empty() {
+        return;
+    }
+    report.unsupported(
+        field,
+        "a gateway does not end TLS yet: certificates for listeners come later",
+        MEANWHILE,
+        "leave it out, or end TLS in front of the gateway",
+    );
+    for (index, tls) in tls.iter().enumerate() {
+        let unresolved = tls.secret();
+        let unresolved =
+            unresolved.and_then(|name| certificate::unresolved(name, scope.namespace, scope));
+        if let Some(unresolved) = unresolved {
+            let field = field.index(index);
+            unresolved.tell(&field.key("secretName"), MEANWHILE, scope, report);
+        }
+    }
 }
 
 /// The rules of each host. Several rules may name one host.

@@ -19,6 +19,7 @@ use crate::{
     namespace::{self, Namespace},
     reference_grant::{self, ReferenceGrant},
     report::Report,
+    secret::{self, Secret},
     service::{self, Service},
     tcp_route::{self, TcpRoute},
     tls_route::{self, TlsRoute},
@@ -200,6 +201,7 @@ kinds! {
     "Namespace" Namespace(namespace) = CORE ["v1"] "namespaces" Cluster;
     "Service" Service(service) = CORE ["v1"] "services" Namespaced => Service;
     "EndpointSlice" EndpointSlice(endpoint_slice) = DISCOVERY ["v1"] "endpointslices" Namespaced => Endpoints;
+    "Secret" Secret(secret) = CORE ["v1"] "secrets" Namespaced;
     "IngressClass" IngressClass(ingress_class) = NETWORKING ["v1"] "ingressclasses" Cluster => Gateway;
     "Ingress" Ingress(ingress) = NETWORKING ["v1"] "ingresses" Namespaced => HttpRoute;
     "GatewayClass" GatewayClass(gateway_class) = GATEWAY ["v1" "v1beta1"] "gatewayclasses" Cluster;

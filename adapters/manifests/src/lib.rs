@@ -9,6 +9,7 @@
 
 mod api_object;
 mod backend;
+mod certificate;
 mod convert;
 mod endpoint_slice;
 mod file;
@@ -32,6 +33,8 @@ mod reference_grant;
 mod references;
 mod regex;
 mod report;
+mod secret;
+mod secrets;
 mod service;
 mod status;
 mod stream_route;
@@ -55,6 +58,8 @@ pub use network::network_of;
 pub use read::{State, read};
 pub use reference_grant::ReferenceGrant;
 pub use references::{Affects, CLUSTER_NETWORK_NAMESPACE, NodeFacts, PodFacts, References};
+pub use secret::{Certificate, Secret};
+pub use secrets::{SecretChange, SecretName, Secrets, Sight};
 pub use service::Service;
 pub use status::{
     Condition, GATEWAY_CONTROLLER, GatewayAddress, GatewayStatus, Known, ListenerStatus, Outcome,

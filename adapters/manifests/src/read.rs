@@ -241,12 +241,13 @@ fn manifests(
         references,
     };
     let affects = references.differ(&previous.references);
+    let referring = references.secrets.differ(&previous.references.secrets);
     let mut fresh: BTreeMap<&Arc<str>, Vec<KnownManifest>> = BTreeMap::new();
     let mut manifests = BTreeMap::new();
     for (name, entry) in entries {
         let known = previous.manifests.get(*name);
-        match known.filter(|known| !affects.concerns(name.kind) && Arc::ptr_eq(&known.entry, entry))
-        {
+        let is_concerned = affects.concerns(name.kind) || referring.contains(name);
+        match known.filter(|known| !is_concerned && Arc::ptr_eq(&known.entry, entry)) {
             Some(known) => {
                 manifests.insert((*name).clone(), known.clone());
             }

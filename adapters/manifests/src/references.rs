@@ -1,7 +1,7 @@
 //! What the conversion of one object must know of others.
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, BTreeSet, btree_map},
     sync::Arc,
 };
 
@@ -14,6 +14,7 @@ use crate::{
     metadata::LabelSelector,
     network::NETWORK_LABEL,
     reference_grant::ReferenceGrant,
+    secrets::{SecretName, Secrets, Sight},
 };
 
 /// The class of gateways and of Ingresses that are ours where no object says whose it is.
@@ -40,6 +41,8 @@ pub struct References {
     pods: BTreeMap<Namespace, BTreeMap<Arc<str>, PodFacts>>,
     /// Nodes by name. Only registries that see nodes fill it.
     nodes: BTreeMap<Arc<str>, NodeFacts>,
+    /// Secrets with certificates.
+    pub secrets: Secrets,
 }
 
 type PortNames = Arc<[(Arc<str>, u16)]>;
@@ -175,6 +178,9 @@ impl References {
                 routing(replaced(&mut self.classes, name.name.clone(), controller))
             }
             Manifest::Gateway(gateway) => {
+                let secrets = name.namespace.iter();
+                let secrets = secrets.flat_map(|namespace| gateway.secrets(namespace));
+                self.secrets.refer(name, secrets.collect());
                 let facts = GatewayFacts {
                     class: gateway.class().into(),
                     addresses: gateway.addresses().collect(),
@@ -185,8 +191,20 @@ impl References {
             Manifest::ReferenceGrant(grant) => routing(
                 namespaced(name).is_some_and(|key| replaced(&mut self.grants, key, grant.clone())),
             ),
+            Manifest::Secret(secret) => {
+                if let Some(key) = secret_name(name) {
+                    let certificate = secret.certificate();
+                    self.secrets.put(Sight::Everywhere, key, certificate);
+                }
+                Affects::Nobody
+            }
+            Manifest::Ingress(ingress) => {
+                let secrets = name.namespace.iter();
+                let secrets = secrets.flat_map(|namespace| ingress.secrets(namespace));
+                self.secrets.refer(name, secrets.collect());
+                Affects::Nobody
+            }
             Manifest::EndpointSlice(_)
-            | Manifest::Ingress(_)
             | Manifest::HttpRoute(_)
             | Manifest::TlsRoute(_)
             | Manifest::TcpRoute(_) => Affects::Nobody,
@@ -217,20 +235,30 @@ impl References {
             }
             ManifestKind::GatewayClass => routing(self.classes.remove(&name.name).is_some()),
             ManifestKind::Gateway => {
+                self.secrets.refer(name, BTreeSet::new());
                 routing(namespaced(name).is_some_and(|key| self.gateways.remove(&key).is_some()))
             }
             ManifestKind::ReferenceGrant => {
                 routing(namespaced(name).is_some_and(|key| self.grants.remove(&key).is_some()))
             }
+            ManifestKind::Secret => {
+                if let Some(key) = secret_name(name) {
+                    self.secrets.remove(Sight::Everywhere, &key);
+                }
+                Affects::Nobody
+            }
+            ManifestKind::Ingress => {
+                self.secrets.refer(name, BTreeSet::new());
+                Affects::Nobody
+            }
             ManifestKind::EndpointSlice
-            | ManifestKind::Ingress
             | ManifestKind::HttpRoute
             | ManifestKind::TlsRoute
             | ManifestKind::TcpRoute => Affects::Nobody,
         }
     }
 
-    /// Who means something else with these facts than with others.
+    /// Who means something else with these facts than with others, apart from who refers to a Secret.
     pub(crate) fn differ(&self, other: &Self) -> Affects {
         let Self {
             namespaces,
@@ -242,6 +270,7 @@ impl References {
             services,
             pods,
             nodes,
+            secrets: _,
         } = self;
         let is_same = *namespaces == other.namespaces
             && *classes == other.classes
@@ -489,6 +518,13 @@ fn replaced<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) ->
 
 fn namespaced(name: &ManifestName) -> Option<GatewayName> {
     Some(GatewayName {
+        namespace: name.namespace.clone()?,
+        name: name.name.clone(),
+    })
+}
+
+fn secret_name(name: &ManifestName) -> Option<SecretName> {
+    Some(SecretName {
         namespace: name.namespace.clone()?,
         name: name.name.clone(),
     })

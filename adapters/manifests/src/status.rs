@@ -205,6 +205,7 @@ pub fn status(
         Manifest::Namespace(_)
         | Manifest::Service(_)
         | Manifest::EndpointSlice(_)
+        | Manifest::Secret(_)
         | Manifest::IngressClass(_)
         | Manifest::ReferenceGrant(_) => None,
     }

@@ -10,6 +10,7 @@
 //! Where a real server is stricter (validation, admission, managers of fields), this one lets
 //! through. No controllers run: nobody makes EndpointSlices but the test.
 
+mod accept;
 mod api;
 mod credentials;
 mod discovery;

@@ -198,6 +198,8 @@ pub enum PartState {
     Stale,
     /// The credentials may not read it.
     Denied,
+    /// The credentials may not read it, and need not: what it would tell is not known.
+    NotPermitted,
     /// It answers, but wants fewer requests.
     Throttled,
     /// It does not answer, and nothing is known.

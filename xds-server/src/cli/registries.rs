@@ -166,6 +166,7 @@ fn parts(listed: &[ListedRegistry]) -> String {
                 PartState::Live => "live",
                 PartState::Stale => "stale",
                 PartState::Denied => "denied",
+                PartState::NotPermitted => "not permitted",
                 PartState::Throttled => "throttled",
                 PartState::Down => "down",
             };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bowline_document::Node;
 use bowline_identity::TrustDomain;
-use bowline_kubernetes::{Access, Facts, Writing};
+use bowline_kubernetes::{Access, Facts, SecretFacts, Writing};
 use bowline_mesh::{GuardSettings, HostPattern, Hostname, Namespace, RegistryId, RegistrySettings};
 use serde::Deserialize;
 
@@ -175,6 +175,9 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
     let pods = fields.value("pods").unwrap_or(true);
     let nodes = fields.value("nodes").unwrap_or(true);
     let ingresses = fields.value("ingresses").unwrap_or(true);
+    let secrets = fields
+        .fields("secrets", SECRETS)
+        .map_or_else(default_secrets, secrets);
     let ignored_namespaces = fields
         .value::<Vec<Namespace>>("ignored_namespaces")
         .map_or_else(own_namespaces, BTreeSet::from_iter);
@@ -206,11 +209,32 @@ fn kubernetes(mut fields: Fields<'_>) -> Option<RegistrySource> {
             pods,
             nodes,
             ingresses,
+            secrets,
         },
         ignored_namespaces,
         writing,
         remote_clusters,
     }))
+}
+
+fn secrets(mut fields: Fields<'_>) -> SecretFacts {
+    let SecretFacts {
+        everywhere,
+        namespaces,
+    } = default_secrets();
+    let named = fields.value::<Vec<Namespace>>("namespaces");
+    SecretFacts {
+        everywhere: fields.value("everywhere").unwrap_or(everywhere),
+        namespaces: named.map_or(namespaces, BTreeSet::from_iter),
+    }
+}
+
+/// Where they may not be listed, that does no harm.
+fn default_secrets() -> SecretFacts {
+    SecretFacts {
+        everywhere: true,
+        namespaces: BTreeSet::new(),
+    }
 }
 
 fn writing(mut fields: Fields<'_>) -> Option<Writing> {
@@ -278,10 +302,12 @@ const KUBERNETES: &[&str] = &[
     "pods",
     "nodes",
     "ingresses",
+    "secrets",
     "ignored_namespaces",
     "status",
     "remote_clusters",
 ];
+const SECRETS: &[&str] = &["everywhere", "namespaces"];
 const STATUS: &[&str] = &["write", "lease_namespace"];
 const GUARD: &[&str] = &["endpoints_min", "share", "hold"];
 
@@ -290,6 +316,7 @@ pub(super) const ALL_FIELDS: &[&[&str]] = &[
     ENTRY,
     INVENTORY,
     KUBERNETES,
+    SECRETS,
     STATUS,
     consul::FIELDS,
     consul::TLS,

@@ -160,6 +160,25 @@ registries: [{name: vms, inventory: {path: ~/inventory.yaml}, guard: {share: off
 }
 
 #[test]
+fn secrets_are_watched_where_the_entry_says() {
+    let secrets = |text: &str| {
+        let config = parsed(&format!(
+            "{LEAST}\nregistries: [{{name: k, kubernetes: {{{text}}}}}]"
+        ));
+        let RegistrySource::Kubernetes(cluster) = &config.registries[0].source else {
+            panic!("{:?}", config.registries[0].source);
+        };
+        let namespaces: Vec<_> = cluster.facts.secrets.namespaces.iter().collect();
+        (cluster.facts.secrets.everywhere, format!("{namespaces:?}"))
+    };
+    let none = "[]".to_owned();
+    assert_eq!(secrets(""), (true, none.clone()));
+    assert_eq!(secrets("secrets: {everywhere: false}"), (false, none));
+    let edge = r#"[Namespace("edge")]"#.to_owned();
+    assert_eq!(secrets("secrets: {namespaces: [edge]}"), (true, edge));
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
     // Each text is put below the least configuration, of which line 1 is.
     let cases: &[(&str, &str)] = &[

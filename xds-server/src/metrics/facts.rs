@@ -178,9 +178,17 @@ impl Facts {
         metrics.gauges(
             "registry_part_live",
             "1 where what is known of a part of a registry is what it has, else 0",
-            parts().map(|(labels, part)| {
-                let is_live = matches!(part.state, PartState::Live | PartState::Throttled);
-                (labels, f64::from(u8::from(is_live)))
+            parts().filter_map(|(labels, part)| {
+                let is_live = match part.state {
+                    PartState::Live | PartState::Throttled => true,
+                    PartState::Starting
+                    | PartState::Stale
+                    | PartState::Denied
+                    | PartState::Down => false,
+                    // Nobody need be told of what need not be there.
+                    PartState::NotPermitted => return None,
+                };
+                Some((labels, f64::from(u8::from(is_live))))
             }),
         );
         metrics.gauges(

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
-use bowline_kubernetes::{Facts, FoundClusters, RemoteClusters, Writing};
+use bowline_kubernetes::{Facts, FoundClusters, RemoteClusters, SecretFacts, Writing};
 use bowline_mesh::{MeshSettings, RegistryId, RegistrySettings};
 use bowline_state::{Prefix, Store, WriteBehind, Writes};
 use tokio::{
@@ -108,7 +108,8 @@ impl Known {
                         // Who writes such Secrets grants no more than reading services and the Gateway API.
                         facts: Facts {
                             ingresses: false,
-                            ..config.facts
+                            secrets: SecretFacts::none(),
+                            ..config.facts.clone()
                         },
                         writing: Writing::Nothing,
                         remote_clusters: None,

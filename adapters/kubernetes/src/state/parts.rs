@@ -1,5 +1,6 @@
 //! How the watch of each kind is doing, for people.
 
+use bowline_manifests::Sight;
 use bowline_mesh::{Kind as MeshKind, Object, PartState, RegistryPart, Spec};
 
 use super::{ClusterState, Kind, Trouble, of_kind};
@@ -10,7 +11,7 @@ impl ClusterState {
     pub fn parts(&self) -> Vec<RegistryPart> {
         let parts = self.kinds.iter();
         parts
-            .map(|(watched, kind)| self.part(*watched, kind))
+            .map(|(watched, kind)| self.part(watched, kind))
             .collect()
     }
 
@@ -20,15 +21,18 @@ impl ClusterState {
         kinds.map(|kind| kind.counts.changes).collect()
     }
 
-    fn part(&self, watched: Watched, kind: &Kind) -> RegistryPart {
+    fn part(&self, watched: &Watched, kind: &Kind) -> RegistryPart {
+        let secrets = &self.references.secrets;
         let (services, instances) = match watched {
             _ if !kind.is_listed => self.restored_of(watched),
             Watched::Pod => (0, self.pods.len()),
             Watched::Node => (0, self.nodes.len()),
             Watched::Manifest(manifests) => {
-                let of_kind = of_kind(&self.manifests, manifests);
+                let of_kind = of_kind(&self.manifests, *manifests);
                 counted(of_kind.flat_map(|(_, known)| &known.objects))
             }
+            Watched::SecretNames => (0, secrets.count(Sight::Everywhere)),
+            Watched::Secrets(namespace) => (0, secrets.count(Sight::Within(namespace))),
         };
         RegistryPart {
             name: watched.to_string().into(),
@@ -36,6 +40,7 @@ impl ClusterState {
                 (None, false) => PartState::Starting,
                 (None, true) => PartState::Live,
                 (Some((_, Trouble::Denied)), _) => PartState::Denied,
+                (Some((_, Trouble::NotPermitted)), _) => PartState::NotPermitted,
                 (Some((_, Trouble::Throttled)), _) => PartState::Throttled,
                 (Some((_, Trouble::Away)), true) => PartState::Stale,
                 // What the mesh has of it is from before the start.
@@ -55,23 +60,25 @@ impl ClusterState {
     }
 
     /// Whether the mesh has something of a kind from before the start that was not listed since.
-    fn has_restored(&self, watched: Watched) -> bool {
+    fn has_restored(&self, watched: &Watched) -> bool {
         self.restored_objects(watched).next().is_some()
     }
 
     /// Services and endpoints, or pods, from before the start.
-    fn restored_of(&self, watched: Watched) -> (usize, usize) {
+    fn restored_of(&self, watched: &Watched) -> (usize, usize) {
         match watched {
             Watched::Pod => (0, self.restored_objects(watched).count()),
-            Watched::Node | Watched::Manifest(_) => counted(self.restored_objects(watched)),
+            Watched::Node | Watched::Manifest(_) | Watched::SecretNames | Watched::Secrets(_) => {
+                counted(self.restored_objects(watched))
+            }
         }
     }
 
     /// Objects from before the start, of what those of a kind become in the mesh.
-    fn restored_objects(&self, watched: Watched) -> impl Iterator<Item = &Object> {
+    fn restored_objects(&self, watched: &Watched) -> impl Iterator<Item = &Object> {
         let kind = match watched {
             Watched::Pod => Some(MeshKind::Workload),
-            Watched::Node => None,
+            Watched::Node | Watched::SecretNames | Watched::Secrets(_) => None,
             Watched::Manifest(manifests) => manifests.object_kind(),
         };
         let restored = self.restored.values();

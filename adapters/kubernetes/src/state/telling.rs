@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_mesh::{Change, Object, ObjectKey, Problem, RegistryEvent};
 
-use super::{ClusterState, external_name};
+use super::{ClusterState, Kind, external_name};
 
 /// More is not told about one cluster: nobody reads it, and all problems go along with every event.
 const PROBLEMS_MAX: usize = 1_000;
@@ -97,7 +97,7 @@ impl Telling {
 impl ClusterState {
     /// Whether everything that there is was known once.
     pub fn is_listed(&self) -> bool {
-        self.kinds.values().all(|kind| kind.is_listed)
+        self.required().all(|kind| kind.is_listed)
     }
 
     /// Whether there may be something new to tell.
@@ -241,8 +241,15 @@ impl ClusterState {
     /// Why the cluster, or a kind of its objects, cannot be watched now.
     fn failing(&self) -> Option<String> {
         // What concerns the connection is the same for all kinds.
-        let errors = self.kinds.values().filter_map(|kind| kind.failing.as_ref());
+        let errors = self.required().filter_map(|kind| kind.failing.as_ref());
         let errors: BTreeSet<&str> = errors.map(|(error, _)| error.as_str()).collect();
         (!errors.is_empty()).then(|| Vec::from_iter(errors).join("; "))
+    }
+
+    /// What a cluster cannot do without.
+    fn required(&self) -> impl Iterator<Item = &Kind> {
+        let kinds = self.kinds.iter();
+        let required = kinds.filter(|(watched, _)| watched.is_required());
+        required.map(|(_, kind)| kind)
     }
 }

@@ -1,5 +1,7 @@
 //! What follows from what a cluster has, told step by step.
 
+mod secrets;
+
 use std::collections::BTreeSet;
 
 use bowline_manifests::ManifestKind;
@@ -10,7 +12,7 @@ use bowline_mesh::{
 use serde_json::{Value, json};
 
 use super::{ClusterState, News, Trouble};
-use crate::{Facts, Item, ItemName, Shared, Watched};
+use crate::{Facts, Item, ItemName, SecretFacts, Shared, Watched};
 
 const SERVICE: Watched = Watched::Manifest(ManifestKind::Service);
 const SLICE: Watched = Watched::Manifest(ManifestKind::EndpointSlice);
@@ -42,17 +44,18 @@ impl Cluster {
 
     fn list_kind(&mut self, watched: Watched, objects: &[(Watched, Value)]) {
         let of_kind = objects.iter().filter(|(kind, _)| *kind == watched);
-        let items = of_kind.map(|(_, object)| item(watched, object)).collect();
+        let items = of_kind.map(|(_, object)| item(&watched, object)).collect();
         let wrong = Vec::new();
         self.0.take(watched, News::Listed { items, wrong });
     }
 
     fn put(&mut self, watched: Watched, object: Value) {
-        self.0.take(watched, News::Put(item(watched, &object)));
+        let item = item(&watched, &object);
+        self.0.take(watched, News::Put(item));
     }
 
     fn delete(&mut self, watched: Watched, object: Value) {
-        let name = ItemName::read(watched, &object.to_string(), &settings()).unwrap();
+        let name = ItemName::read(&watched, &object.to_string(), &settings()).unwrap();
         self.0.take(watched, News::Gone(name));
     }
 
@@ -87,10 +90,14 @@ impl Cluster {
 }
 
 fn all() -> Vec<Watched> {
-    Watched::all(Facts {
+    Watched::all(&Facts {
         pods: true,
         nodes: true,
         ingresses: true,
+        secrets: SecretFacts {
+            everywhere: true,
+            namespaces: ["edge".parse().unwrap()].into(),
+        },
     })
 }
 
@@ -103,7 +110,7 @@ fn settings() -> RegistrySettings {
     )
 }
 
-fn item(watched: Watched, object: &Value) -> Item {
+fn item(watched: &Watched, object: &Value) -> Item {
     Item::read(
         watched,
         &object.to_string(),
@@ -177,7 +184,7 @@ fn cart() -> Vec<(Watched, Value)> {
 #[test]
 fn nothing_is_told_before_every_kind_was_listed_once() {
     let mut cluster = Cluster::after(Vec::new());
-    for watched in all() {
+    for watched in all().into_iter().filter(Watched::is_required) {
         assert_eq!(cluster.next(), None);
         cluster.list_kind(watched, &cart());
     }
@@ -213,7 +220,7 @@ fn pods_and_nodes_may_come_after_the_slices_that_point_to_them() {
     assert_eq!((endpoint.labels.len(), endpoint.identity), (0, None));
     assert_eq!(endpoint.locality.to_string(), "/b//prod/node-1");
     for (watched, object) in &cart[2..] {
-        cluster.put(*watched, object.clone());
+        cluster.put(watched.clone(), object.clone());
     }
     let (upserts, removes) = cluster.update();
     let endpoint = &endpoints(&upserts)[0];
@@ -583,7 +590,7 @@ fn objects_of_any_shape_are_refused_without_harm() {
     for shape in &shapes {
         for watched in all() {
             let text = shape.to_string();
-            match Item::read(watched, &text, &settings(), &mut Shared::default()) {
+            match Item::read(&watched, &text, &settings(), &mut Shared::default()) {
                 Ok(item) => cluster.0.take(watched, News::Put(item)),
                 Err(problem) => cluster.0.take(watched, News::Wrong(*problem)),
             }

@@ -69,7 +69,7 @@ impl Duty {
             return;
         }
         // What has not been told yet is in no mesh.
-        if !state.is_listed() || state.has_news() {
+        if !state.is_listed() || !state.knows_secrets() || state.has_news() {
             return;
         }
         let Some(served) = self.served.borrow_and_update().clone() else {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use bowline_conformance::{App, Subject};
 use bowline_harness::kubernetes::{ApiServer, Fault, objects};
-use bowline_kubernetes::{Access, Facts, Kubernetes, Pace};
+use bowline_kubernetes::{Access, Facts, Kubernetes, Pace, SecretFacts};
 use bowline_mesh::{LastGood, Object, RegistryEvent, RegistrySettings};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ pub(crate) const PACE: Pace = Pace {
     retry_min: Duration::from_millis(10),
     retry_max: Duration::from_millis(100),
     absent: Duration::from_millis(50),
+    denied: Duration::from_millis(50),
 };
 
 /// An API server with a service and a slice for each application.
@@ -87,6 +88,10 @@ impl Subject for Cluster {
                 pods: true,
                 nodes: true,
                 ingresses: true,
+                secrets: SecretFacts {
+                    everywhere: true,
+                    namespaces: BTreeSet::new(),
+                },
             },
             ignored_namespaces: BTreeSet::new(),
             last_good: LastGood {

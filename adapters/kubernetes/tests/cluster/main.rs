@@ -7,5 +7,6 @@ mod contract;
 mod preflight;
 mod real;
 mod scenario;
+mod secrets;
 mod status;
 mod watching;

@@ -1,7 +1,7 @@
 //! What is found before a cluster is watched.
 
 use bowline_harness::kubernetes::{ApiServer, Fault, objects};
-use bowline_kubernetes::{Access, Facts, Finding, Verdict, Writing, preflight};
+use bowline_kubernetes::{Access, Facts, Finding, SecretFacts, Verdict, Writing, preflight};
 
 async fn findings(server: &ApiServer) -> Vec<Finding> {
     let access = Access::Kubeconfig {
@@ -12,16 +12,20 @@ async fn findings(server: &ApiServer) -> Vec<Finding> {
         pods: true,
         nodes: false,
         ingresses: true,
+        secrets: SecretFacts {
+            everywhere: true,
+            namespaces: ["edge".parse().unwrap()].into(),
+        },
     };
     let writing = Writing::Statuses {
         lease_namespace: None,
     };
-    preflight(&access, facts, &writing).await
+    preflight(&access, &facts, &writing).await
 }
 
 fn bad(findings: &[Finding]) -> Vec<(Verdict, &str)> {
     let bad = findings.iter();
-    let bad = bad.filter(|finding| finding.verdict != Verdict::Ok);
+    let bad = bad.filter(|finding| finding.verdict > Verdict::Note);
     bad.map(|finding| (finding.verdict, finding.what.as_str()))
         .collect()
 }
@@ -68,6 +72,34 @@ async fn statuses_that_may_not_be_written_are_no_error() {
         matches!(bad.as_slice(), [(Verdict::Warning, what)] if what.contains("create leases.coordination.k8s.io in default")),
         "{bad:?}"
     );
+}
+
+#[tokio::test]
+async fn secrets_that_may_not_be_looked_at_are_a_note() {
+    let server = ApiServer::start().await.unwrap();
+    server.fault_for("secrets", Fault::ForbiddenOutside("edge".to_owned()));
+    let found = findings(&server).await;
+    assert_eq!(bad(&found), []);
+    let verdict = |what: &str| {
+        let mut found = found.iter().filter(|finding| finding.what == what);
+        found.next().map(|finding| finding.verdict)
+    };
+    assert_eq!(
+        verdict("secrets: may not list and watch"),
+        Some(Verdict::Note)
+    );
+    assert_eq!(
+        verdict("secrets in edge: may be listed and watched"),
+        Some(Verdict::Ok)
+    );
+    server.heal();
+    server.fault_for("secrets", Fault::Forbidden);
+    let found = findings(&server).await;
+    let named = (Verdict::Warning, "secrets in edge: may not list and watch");
+    assert_eq!(bad(&found), [named]);
+    // Nobody's Secret was read to find that out.
+    let requests = server.requests();
+    assert!(!requests.iter().any(|request| request.resource == "secrets"));
 }
 
 #[tokio::test]

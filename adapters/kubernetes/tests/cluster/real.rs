@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bowline_harness::{eventually, kubernetes::objects};
 use bowline_kubernetes::Access;
+use bowline_mesh::Problem;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use kube::{Client, client::Body};
@@ -138,7 +139,53 @@ async fn a_real_api_server_is_watched_as_the_double_is() {
     let all = format!("/api/v1/namespaces/{}", namespace.name);
     namespace.send("DELETE", &all, &json!({})).await;
     let event = cluster(access).load().await;
-    assert_eq!(event.problems, []);
+    // Other tests have their objects in the same cluster.
+    let own = |problem: &&Problem| problem.to_string().contains(&namespace.name);
+    assert_eq!(event.problems.iter().find(own), None);
+}
+
+#[tokio::test]
+async fn secrets_of_a_real_api_server_are_seen_as_those_of_the_double_are() {
+    let Some(path) = std::env::var_os("KUBECONFIG").map(PathBuf::from) else {
+        return;
+    };
+    let access = Access::Kubeconfig {
+        path,
+        context: None,
+    };
+    let namespace = Namespace::new(&access, "secrets").await;
+    let name = namespace.name.as_str();
+    let ingresses = format!("/apis/networking.k8s.io/v1/namespaces/{name}/ingresses");
+    let secrets = format!("/api/v1/namespaces/{name}/secrets");
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"},
+        "spec": {"ingressClassName": "bowline", "tls": [{"secretName": "cert"}],
+            "defaultBackend": {"service": {"name": "cart", "port": {"number": 80}}}},
+    });
+    namespace.send("POST", &ingresses, &ingress).await;
+    let mut by_name = Watching::of(cluster(access.clone()));
+    let mut read = cluster(access);
+    read.facts.secrets.everywhere = false;
+    read.facts.secrets.namespaces = [name.parse().unwrap()].into();
+    let mut whole = Watching::of(read);
+    let missing = format!("there is no Secret {name}/cert");
+    by_name.says(&missing).await;
+    whole.says(&missing).await;
+    let data = json!({"tls.crt": "SGVsbG8=", "tls.key": "SGVsbG8="});
+    let secret = objects::secret(name, "cert", "kubernetes.io/tls", data);
+    namespace.send("POST", &secrets, &secret).await;
+    by_name
+        .until("that it is there", |known| !known.has_problem(&missing))
+        .await;
+    whole.says("has no certificate as PEM in tls.crt").await;
+    let one = format!("{secrets}/cert");
+    namespace.send("DELETE", &one, &json!({})).await;
+    by_name.says(&missing).await;
+    whole.says(&missing).await;
+    let web = format!("{ingresses}/web");
+    namespace.send("DELETE", &web, &json!({})).await;
+    let all = format!("/api/v1/namespaces/{name}");
+    namespace.send("DELETE", &all, &json!({})).await;
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::watching::cluster;
 
 pub(crate) const CONTROLLER: &str = "bowline.dev/gateway-controller";
 const CLASSES: &str = "gatewayclasses.gateway.networking.k8s.io";
-const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
+pub(crate) const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
 const LEASES: &str = "leases.coordination.k8s.io";
 
@@ -35,7 +35,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// One with a proxy of each of these gateways of the namespace `shop`.
-    fn start(kubeconfig: PathBuf, gateways: &[&str]) -> Self {
+    pub(crate) fn start(kubeconfig: PathBuf, gateways: &[&str]) -> Self {
         Self::start_with(kubeconfig, "shop", gateways)
     }
 
@@ -122,7 +122,7 @@ fn mesh() -> MeshSettings {
 }
 
 /// An API server with a class of ours, a gateway `edge` and a service `cart`.
-async fn server() -> ApiServer {
+pub(crate) async fn server() -> ApiServer {
     let server = ApiServer::start().await.unwrap();
     server.apply_all(objects::gateway_api()).unwrap();
     server
@@ -156,7 +156,13 @@ pub(crate) fn told(conditions: &Value) -> Vec<String> {
 }
 
 /// Waits until a part of an object's status is so.
-async fn becomes(server: &ApiServer, resource: &str, name: &str, part: &str, wanted: &[&str]) {
+pub(crate) async fn becomes(
+    server: &ApiServer,
+    resource: &str,
+    name: &str,
+    part: &str,
+    wanted: &[&str],
+) {
     eventually(&format!("{resource} {name}{part}"), async || {
         let namespace = if resource == CLASSES { "" } else { "shop" };
         let object = server.object(resource, namespace, name).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_kubernetes::{Access, Facts, Kubernetes};
+use bowline_kubernetes::{Access, Facts, Kubernetes, SecretFacts};
 use bowline_mesh::{
     Change, LastGood, Object, ObjectKey, Problem, RegistryEvent, RegistrySettings, Spec,
 };
@@ -35,9 +35,14 @@ impl Watching {
             path: kubeconfig,
             context: None,
         };
+        Self::of(cluster(access))
+    }
+
+    /// Watches a cluster.
+    pub(crate) fn of(cluster: Kubernetes) -> Self {
         let (sender, events) = mpsc::channel(16);
         let mut task = JoinSet::new();
-        task.spawn(cluster(access).run(sender, CancellationToken::new()));
+        task.spawn(cluster.run(sender, CancellationToken::new()));
         Self {
             objects: BTreeMap::new(),
             problems: Vec::new(),
@@ -62,6 +67,17 @@ impl Watching {
                 ),
             }
         }
+    }
+
+    /// Waits until a problem has this in its message.
+    pub(crate) async fn says(&mut self, text: &str) {
+        self.until(text, |known| known.has_problem(text)).await;
+    }
+
+    /// Whether a problem has this in its message.
+    pub(crate) fn has_problem(&self, text: &str) -> bool {
+        let mut problems = self.problems.iter();
+        problems.any(|problem| problem.message.contains(text))
     }
 
     /// Whether an object of this name is known.
@@ -121,6 +137,10 @@ pub(crate) fn cluster(access: Access) -> Kubernetes {
             pods: true,
             nodes: true,
             ingresses: true,
+            secrets: SecretFacts {
+                everywhere: true,
+                namespaces: ["edge".parse().unwrap()].into(),
+            },
         },
         ignored_namespaces: BTreeSet::new(),
         last_good: LastGood::default(),

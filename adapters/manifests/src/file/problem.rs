@@ -8,7 +8,9 @@ use bowline_document::{
 };
 use bowline_mesh::{Code, Problem, RegistrySettings, Severity, Source};
 
-use crate::{ManifestName, convert::object_key, report::LAST_GOOD, watch::EXTENSIONS};
+use crate::{
+    ManifestKind, ManifestName, convert::object_key, report::LAST_GOOD, watch::EXTENSIONS,
+};
 
 /// What a file that cannot be read means for the mesh.
 const FILE_LAST_GOOD: &str =
@@ -31,6 +33,13 @@ pub(super) fn wrong_field(
         message,
         hint,
     } = error;
+    // What a Secret holds may stand in it by mistake.
+    let message = match (name.kind, kind) {
+        (ManifestKind::Secret, DecodeErrorKind::InvalidField) => {
+            "is not of the form that it has in a Secret".to_owned()
+        }
+        (_, _) => message,
+    };
     let object = object_key(name, settings);
     Problem {
         code: match kind {

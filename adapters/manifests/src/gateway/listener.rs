@@ -7,11 +7,14 @@ use serde::Deserialize;
 
 use crate::{
     ManifestKind,
+    certificate::CertificateRef,
     convert::Scope,
     hostname,
-    metadata::{LabelSelector, Present, shortened},
+    metadata::{LabelSelector, Present, null_is_default, shortened},
     report::{Field, Report},
 };
+
+const LEFT_OUT: &str = "the listener is left out; the others act";
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,7 +33,8 @@ pub(crate) struct Listener {
 struct ListenerTls {
     #[serde(default)]
     mode: TlsMode,
-    certificate_refs: Option<Present>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    certificate_refs: Vec<CertificateRef>,
     frontend_validation: Option<Present>,
     options: Option<Present>,
 }
@@ -75,6 +79,14 @@ struct RouteKind {
 impl Listener {
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What it refers to for its certificate; nothing where TLS does not end here.
+    pub(crate) fn certificates(&self) -> &[CertificateRef] {
+        match (self.protocol.as_str(), &self.tls) {
+            ("HTTPS" | "TLS", Some(tls)) if tls.mode == TlsMode::Terminate => &tls.certificate_refs,
+            (_, _) => &[],
+        }
     }
 
     /// The kinds of routes that may attach, and whether all that it names are such.
@@ -163,6 +175,7 @@ pub(super) fn listener(
         Some(text) if text.is_empty() => HostPattern::Any,
         Some(text) => hostname::pattern(text, &field.key("hostname"), report)?,
     };
+    certificates(listener, field, scope, report);
     let (protocol, route_kind) = protocol(listener, field, report)?;
     if protocol == GatewayProtocol::Tcp && hostname != HostPattern::Any {
         report.invalid(
@@ -186,13 +199,28 @@ pub(super) fn listener(
     })
 }
 
+fn certificates(
+    listener: &Listener,
+    field: &Field<'_>,
+    scope: &Scope<'_>,
+    report: &mut Report<'_>,
+) {
+    let field = field.key("tls");
+    let field = field.key("certificateRefs");
+    for (index, certificate) in listener.certificates().iter().enumerate() {
+        if let Some(unresolved) = certificate.unresolved(scope) {
+            let field = field.index(index);
+            unresolved.tell(&field.key(unresolved.field()), LEFT_OUT, scope, report);
+        }
+    }
+}
+
 /// What a listener speaks, and which kind of route belongs to it.
 fn protocol(
     listener: &Listener,
     field: &Field<'_>,
     report: &mut Report<'_>,
 ) -> Option<(GatewayProtocol, ManifestKind)> {
-    const LEFT_OUT: &str = "the listener is left out; the others act";
     if let Some(tls) = &listener.tls {
         tls_not_honoured(tls, &field.key("tls"), report);
     }
@@ -254,12 +282,12 @@ fn tls_not_honoured(tls: &ListenerTls, field: &Field<'_>, report: &mut Report<'_
         return;
     }
     let fields = [
-        (certificate_refs, "certificateRefs"),
-        (frontend_validation, "frontendValidation"),
-        (options, "options"),
+        (!certificate_refs.is_empty(), "certificateRefs"),
+        (frontend_validation.is_some(), "frontendValidation"),
+        (options.is_some(), "options"),
     ];
-    for (value, name) in fields {
-        if value.is_some() {
+    for (is_given, name) in fields {
+        if is_given {
             report.unsupported(
                 &field.key(name),
                 "it means nothing where TLS is passed through",

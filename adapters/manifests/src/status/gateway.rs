@@ -11,6 +11,8 @@ use crate::{
     gateway::Listener,
 };
 
+const RESOLVED: &str = "ResolvedRefs";
+
 /// `None` for a gateway of another controller's class.
 pub(super) fn status(
     gateway: &Gateway,
@@ -40,6 +42,7 @@ pub(super) fn status(
     let listeners = listeners
         .map(|(index, written)| {
             let place = Place {
+                scope,
                 name: &name,
                 object,
                 programmed: &programmed,
@@ -141,6 +144,7 @@ fn programmed(
 
 /// Where a listener stands.
 struct Place<'p> {
+    scope: &'p Scope<'p>,
     name: &'p GatewayName,
     object: Option<&'p MeshGateway>,
     programmed: &'p Condition,
@@ -156,7 +160,11 @@ fn listener(
 ) -> ListenerStatus {
     let prefix = format!("spec.listeners[{index}]");
     let is_about = |field: &str| field.strip_prefix(&prefix).is_some_and(is_end_of_name);
-    let wrong = super::errors(outcome.problems, |problem| is_about(&problem.field));
+    let certificates = format!("{prefix}.tls.certificateRefs");
+    // What is wrong with its certificates is not why it does not act.
+    let wrong = super::errors(outcome.problems, |problem| {
+        is_about(&problem.field) && !problem.field.starts_with(&certificates)
+    });
     let mut listeners = place
         .object
         .into_iter()
@@ -193,16 +201,8 @@ fn listener(
     };
     let (supported_kinds, are_all_known) = written.route_kinds();
     let resolved = match are_all_known {
-        true => Condition::yes(
-            "ResolvedRefs",
-            "ResolvedRefs",
-            "all references are resolved",
-        ),
-        false => Condition::no(
-            "ResolvedRefs",
-            "InvalidRouteKinds",
-            wrong.unwrap_or_default(),
-        ),
+        true => resolved(written, place.scope),
+        false => Condition::no(RESOLVED, "InvalidRouteKinds", wrong.unwrap_or_default()),
     };
     let conflicted = match conflict {
         true => Condition::yes(
@@ -228,6 +228,23 @@ fn listener(
             Some(_) | None => 0,
         },
         conditions: vec![accepted, programmed, resolved, conflicted],
+    }
+}
+
+/// Whether a listener's references lead to certificates, as far as that is known.
+fn resolved(listener: &Listener, scope: &Scope<'_>) -> Condition {
+    let certificates = listener.certificates().iter();
+    let unresolved = certificates.filter_map(|certificate| {
+        let unresolved = certificate.unresolved(scope)?;
+        Some((unresolved.reason()?, unresolved.message(scope)))
+    });
+    let unresolved: Vec<_> = unresolved.collect();
+    match unresolved.first() {
+        None => Condition::yes(RESOLVED, RESOLVED, "all references are resolved"),
+        Some((reason, _)) => {
+            let messages: Vec<_> = unresolved.iter().map(|(_, message)| &**message).collect();
+            Condition::no(RESOLVED, reason, messages.join("; "))
+        }
     }
 }
 

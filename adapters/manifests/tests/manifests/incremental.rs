@@ -119,6 +119,6 @@ fn each_kind_says_where_an_api_server_has_it() {
         })
         .collect();
     assert_eq!(paths[0], "v1 namespaces false");
-    assert_eq!(paths[8], "gateway.networking.k8s.io/v1 httproutes true");
-    assert_eq!(paths.len(), 11);
+    assert_eq!(paths[9], "gateway.networking.k8s.io/v1 httproutes true");
+    assert_eq!(paths.len(), 12);
 }

@@ -188,6 +188,56 @@ fn cart() -> (ManifestKind, Value) {
     service("cart", json!({"ports": [{"port": 80}]}))
 }
 
+/// What is said of the references of a listener to these certificates.
+fn resolved(references: &Value, further: Vec<(ManifestKind, Value)>) -> String {
+    let gateway = json!({
+        "metadata": {"name": "edge", "namespace": "shop"},
+        "spec": {"gatewayClassName": "bowline", "listeners": [
+            {"name": "web", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": references}},
+        ]},
+    });
+    let objects: Vec<_> = further
+        .into_iter()
+        .chain([(ManifestKind::Gateway, gateway)])
+        .collect();
+    let told = told(&objects, &[]);
+    let line = told.lines().find(|line| line.contains("ResolvedRefs"));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn a_listener_is_told_which_of_its_certificates_are_not_there() {
+    let secret = |namespace: &str, name: &str| {
+        let object = json!({
+            "metadata": {"name": name, "namespace": namespace}, "type": "kubernetes.io/tls",
+        });
+        (ManifestKind::Secret, object)
+    };
+    let grant = json!({
+        "metadata": {"name": "edge", "namespace": "certs"},
+        "spec": {
+            "from": [{"group": GATEWAY, "kind": "Gateway", "namespace": "shop"}],
+            "to": [{"group": "", "kind": "Secret"}],
+        },
+    });
+    let grant = (ManifestKind::ReferenceGrant, grant);
+    let elsewhere = json!([{"name": "a", "namespace": "certs"}]);
+    let told = [
+        resolved(&json!([{"name": "a"}]), vec![]),
+        resolved(&json!([{"name": "a"}]), vec![secret("shop", "b")]),
+        resolved(
+            &json!([{"name": "a"}, {"name": "c"}]),
+            vec![secret("shop", "a")],
+        ),
+        resolved(&json!([{"name": "a", "kind": "ConfigMap"}]), vec![]),
+        resolved(&elsewhere, vec![secret("shop", "a")]),
+        resolved(&elsewhere, vec![]),
+        resolved(&elsewhere, vec![secret("shop", "a"), grant.clone()]),
+        resolved(&elsewhere, vec![grant]),
+    ];
+    insta::assert_snapshot!(told.join("\n"));
+}
+
 #[test]
 fn a_route_is_told_why_it_does_not_act() {
     let at = |parents: Value, rule: Value| json!({"parentRefs": parents, "rules": [rule]});

@@ -7,6 +7,7 @@ use http::{Method, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 
 use super::{
+    accept,
     discovery::Root,
     failure::Failure,
     fault::{Fault, Faults},
@@ -210,10 +211,6 @@ impl<'a> Call<'a> {
         parts: &'a Parts,
         target: Target,
     ) -> Self {
-        let accept = parts.headers.get(header::ACCEPT);
-        let metadata = accept
-            .and_then(|accept| accept.to_str().ok())
-            .is_some_and(|accept| accept.contains("as=PartialObjectMetadata"));
         Self {
             shared,
             state,
@@ -221,11 +218,7 @@ impl<'a> Call<'a> {
             parts,
             target,
             query: Query::parse(parts.uri.query().unwrap_or_default()),
-            shape: if metadata {
-                Shape::Metadata
-            } else {
-                Shape::Whole
-            },
+            shape: Shape::Whole,
         }
     }
 
@@ -251,6 +244,7 @@ impl<'a> Call<'a> {
         if !kind.verbs().contains(&verb) {
             return Err(Failure::method_not_allowed());
         }
+        self.shape = accept::shape(self.parts, verb)?;
         let key = Key {
             namespace: target.namespace.clone(),
             name: target.name.clone(),

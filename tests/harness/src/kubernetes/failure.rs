@@ -142,6 +142,10 @@ impl Failure {
         )
     }
 
+    pub(super) fn not_acceptable(why: &str) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", why)
+    }
+
     pub(super) fn unsupported_media_type(content: &str) -> Self {
         let message = format!("the body of the request was in an unknown format - {content}");
         Self::new(

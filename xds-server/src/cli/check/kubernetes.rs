@@ -45,7 +45,7 @@ fn look(config: &Config) -> Result<Vec<Cluster>> {
                 registry: registry.settings.id.to_string(),
                 findings: runtime.block_on(preflight(
                     &cluster.access,
-                    cluster.facts,
+                    &cluster.facts,
                     &cluster.writing,
                 )),
             });
@@ -71,6 +71,7 @@ fn to_text(clusters: &[Cluster], errors: usize, warnings: usize) -> String {
         {
             let verdict = match verdict {
                 Verdict::Ok => "ok     ",
+                Verdict::Note => "note   ",
                 Verdict::Warning => "warning",
                 Verdict::Error => "error  ",
             };

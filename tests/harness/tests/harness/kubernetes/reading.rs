@@ -149,6 +149,34 @@ async fn only_metadata_is_sent_when_only_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_shown_as_it_is_asked_for_is_refused_or_shown_as_is_asked_for_next() {
+    let server = with_services(&[]).await;
+    let client = Client::open(&server);
+    let secret = objects::secret("shop", "key", "Opaque", json!({"password": "c2VjcmV0"}));
+    server.apply(secret).unwrap();
+    let of_one = METADATA.replace("List", "");
+    let unknown = METADATA.replace("v=v1", "v=1");
+    let with_another = format!("{unknown},application/json");
+    for (path, accept, kind) in [
+        ("/api/v1/secrets", METADATA, "PartialObjectMetadataList"),
+        ("/api/v1/secrets", &of_one, "Status"),
+        (
+            "/api/v1/namespaces/shop/secrets/key",
+            &of_one,
+            "PartialObjectMetadata",
+        ),
+        ("/api/v1/namespaces/shop/secrets/key", METADATA, "Status"),
+        ("/api/v1/secrets", &unknown, "Status"),
+        ("/api/v1/secrets", &with_another, "SecretList"),
+    ] {
+        let answer = client.get_as(path, accept).await;
+        assert_eq!(answer.json()["kind"], kind, "{path} {accept}");
+        let is_refused = answer.status == StatusCode::NOT_ACCEPTABLE;
+        assert_eq!(is_refused, kind == "Status");
+    }
+}
+
+#[tokio::test]
 async fn a_moment_that_has_not_come_cannot_be_listed() {
     let server = with_services(&[]).await;
     let client = Client::open(&server);
