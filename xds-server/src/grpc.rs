@@ -2,6 +2,7 @@
 
 mod alive;
 mod end;
+mod http2;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -12,10 +13,6 @@ use std::{
 };
 
 use bowline_ads::{Peer, Retiring};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -26,17 +23,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+pub(crate) use self::http2::Incoming;
 use self::{
     alive::Watched,
     end::{Ends, Reason},
+    http2::Connection,
 };
 use crate::{services::Services, tls::TlsListener};
 
-/// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1_000_000;
-/// Bytes of responses that wait in a connection for the socket, beyond the last piece of a response. The list in which pieces wait is kept at
-/// its greatest length for as long as the connection lives: with all of a first response in it, it would be a fifth of what a proxy costs.
-const SEND_BUFFER: usize = 64 * 1024;
 /// After an error of the listening socket (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -160,7 +154,7 @@ async fn connection(
     let mut ends = Ends::new(heard, proven_until, age_max, &lifetime, shutdown);
     let has_asked = ends.has_asked();
     let retired = retiring.clone();
-    let service = services.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+    let service = services.map_request(move |mut request: http::Request<Incoming>| {
         has_asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer.clone());
         if let Some(retiring) = &retiring {
@@ -168,22 +162,13 @@ async fn connection(
         }
         request
     });
-    let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    http2
-        .timer(TokioTimer::new())
-        .keep_alive_interval(lifetime.keepalive_interval)
-        // Later than `Ends`, which counts what it ends and needs no room in buffers for a farewell.
-        .keep_alive_timeout(lifetime.keepalive_timeout.saturating_mul(2))
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .max_send_buf_size(SEND_BUFFER);
     // In a box, because a future that is passed on is there twice, and connections are many.
-    let mut connection =
-        Box::pin(http2.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let mut connection = Box::new(Connection::new(stream, service));
     let ended = loop {
         let reason = tokio::select! {
             biased;
             // First, so that what has arrived is heard.
-            ended = &mut connection => break ended,
+            ended = connection.serve() => break ended,
             reason = ends.next() => reason,
         };
         match reason {
@@ -191,6 +176,7 @@ async fn connection(
                 info!(peer = %address, "a connection is ended: its client's certificate has expired");
                 return;
             }
+            Reason::Quiet => connection.ping(),
             Reason::Lost => {
                 lifetime.lost.inc();
                 warn!(peer = %address, "a connection is ended: its peer gives no sign of life");
@@ -202,12 +188,12 @@ async fn connection(
             }
             Reason::Old => {
                 // The client opens no new streams here, and those that are open end when nothing is lost by it.
-                connection.as_mut().graceful_shutdown();
+                connection.shut_down();
                 if let Some(retired) = &retired {
                     retired.cancel();
                 }
             }
-            Reason::Shutdown => connection.as_mut().graceful_shutdown(),
+            Reason::Shutdown => connection.shut_down(),
         }
     };
     if let Err(error) = ended {

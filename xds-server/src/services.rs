@@ -16,13 +16,12 @@ use bowline_proto::envoy::service::{
 };
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tonic::{body::Body, server::NamedService};
 use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
 
 use self::{health::Health, reflection::Reflection};
-use crate::source::MeshSource;
+use crate::{grpc::Incoming, source::MeshSource};
 
 pub use health::Readiness;
 

@@ -1,8 +1,7 @@
 //! Whether the peer of a connection is still there.
 //!
-//! hyper sends a PING to a peer that has said nothing for a while, and asks it to leave if no answer comes. Neither says so to us, nor ends
-//! a connection whose buffers are full, as those of a machine that has vanished soon are. So what counts here is what is heard: every peer
-//! that lives answers its PINGs.
+//! A peer of which nothing is heard for a while is sent a PING. What counts is whatever is heard then: every peer that lives answers its
+//! PINGs, and the buffers of one that has vanished are soon so full that no PING would leave.
 
 use std::{
     io,
@@ -34,24 +33,28 @@ impl Heard {
         self.micros.store(micros, Ordering::Relaxed);
     }
 
-    fn last(&self) -> Instant {
+    /// When that was.
+    pub(super) fn last(&self) -> Instant {
         self.since + Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
 
-    /// Ends when nothing was heard for `interval`, after which the peer is sent a PING, and then for `timeout`.
-    pub(super) async fn lost(&self, interval: Duration, timeout: Duration) {
+    /// Ends when nothing was heard for `interval`.
+    pub(super) async fn quiet(&self, interval: Duration) {
         loop {
             let last = self.last();
             tokio::time::sleep(interval.saturating_sub(last.elapsed())).await;
-            if self.last() != last {
-                continue;
-            }
-            // From now on, not from then: a process that was stopped in between has not sent its PING either.
-            tokio::time::sleep(timeout).await;
             if self.last() == last {
                 return;
             }
         }
+    }
+
+    /// Whether anything is heard within `timeout` of a peer that was last heard then.
+    ///
+    /// The time runs from now on, not from then: a process that was stopped in between has not sent its PING either.
+    pub(super) async fn answers(&self, last: Instant, timeout: Duration) -> bool {
+        tokio::time::sleep(timeout).await;
+        self.last() != last
     }
 }
 
@@ -136,18 +139,37 @@ mod tests {
         let (_peer, stream) = duplex(8);
         let (_watched, heard) = Watched::new(stream);
         let started = Instant::now();
-        heard.lost(INTERVAL, TIMEOUT).await;
+        heard.quiet(INTERVAL).await;
+        assert_eq!(started.elapsed(), INTERVAL);
+        assert!(!heard.answers(heard.last(), TIMEOUT).await);
         assert_eq!(started.elapsed(), INTERVAL + TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_is_not_lost_as_long_as_it_speaks() {
+    async fn a_peer_that_answers_is_there() {
+        let (mut peer, stream) = duplex(8);
+        let (mut watched, heard) = Watched::new(stream);
+        heard.quiet(INTERVAL).await;
+        let last = heard.last();
+        let answers = async {
+            tokio::time::timeout(TIMEOUT / 2, std::future::pending::<()>())
+                .await
+                .unwrap_err();
+            peer.write_all(b"x").await.unwrap();
+            watched.read_u8().await.unwrap();
+        };
+        let (is_there, ()) = tokio::join!(heard.answers(last, TIMEOUT), answers);
+        assert!(is_there);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_is_not_quiet_as_long_as_it_speaks() {
         let (mut peer, stream) = duplex(8);
         let (mut watched, heard) = Watched::new(stream);
         let started = Instant::now();
         let speaks = async {
             for _ in 0..10 {
-                tokio::time::timeout(INTERVAL + TIMEOUT / 2, std::future::pending::<()>())
+                tokio::time::timeout(INTERVAL - TIMEOUT, std::future::pending::<()>())
                     .await
                     .unwrap_err();
                 peer.write_all(b"x").await.unwrap();
@@ -155,8 +177,8 @@ mod tests {
             }
             Instant::now()
         };
-        let ((), last) = tokio::join!(heard.lost(INTERVAL, TIMEOUT), speaks);
-        assert_eq!(started.elapsed(), last - started + INTERVAL + TIMEOUT);
+        let ((), last) = tokio::join!(heard.quiet(INTERVAL), speaks);
+        assert_eq!(started.elapsed(), last - started + INTERVAL);
     }
 
     #[tokio::test(start_paused = true)]
@@ -170,7 +192,7 @@ mod tests {
                 .unwrap_err();
             watched.write_all(b"x").await.unwrap();
         };
-        tokio::join!(heard.lost(INTERVAL, TIMEOUT), writes);
-        assert_eq!(started.elapsed(), INTERVAL + TIMEOUT);
+        tokio::join!(heard.quiet(INTERVAL), writes);
+        assert_eq!(started.elapsed(), INTERVAL);
     }
 }

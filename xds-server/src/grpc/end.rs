@@ -25,6 +25,8 @@ pub(super) enum Reason {
     /// The client's certificate is not valid any more. A proxy whose certificate was renewed in time connects again with the new one;
     /// one that was not has no business here.
     Expired,
+    /// Nothing was heard of the peer for a while: it is to be asked for a sign of life.
+    Quiet,
     /// The peer gives no sign of life.
     Lost,
     /// The peer has not asked for anything.
@@ -48,6 +50,9 @@ pub(super) struct Ends {
 struct Watch {
     heard: Arc<Heard>,
     has_asked: Arc<AtomicBool>,
+    /// When the peer was last heard that is being asked for a sign of life.
+    quiet_since: Option<Instant>,
+    silent_at: Instant,
     proven_until: Option<SystemTime>,
     old_at: Option<Instant>,
     keepalive_interval: Duration,
@@ -66,6 +71,8 @@ impl Ends {
         let watch = Watch {
             heard,
             has_asked: Arc::default(),
+            quiet_since: None,
+            silent_at: Instant::now() + FIRST_REQUEST_MAX,
             proven_until,
             old_at: age_max.map(|age| Instant::now() + age),
             keepalive_interval: lifetime.keepalive_interval,
@@ -82,17 +89,21 @@ impl Ends {
         self.watch.has_asked.clone()
     }
 
-    /// The next reason. After [`Reason::Old`] and [`Reason::Shutdown`], when the connection is let run out, those that end it at once.
-    /// Cancel-safe.
+    /// The next reason. After [`Reason::Old`] and [`Reason::Shutdown`], when the connection is let run out, those that end it at once;
+    /// after [`Reason::Quiet`] all of them. Cancel-safe.
     pub(super) async fn next(&mut self) -> Reason {
         let Some(reason) = self.next.next().await else {
             return std::future::pending().await;
         };
-        if let Reason::Old | Reason::Shutdown = reason {
-            self.watch.old_at = None;
-            self.watch.shutdown = None;
-            self.next.push(self.watch.clone().boxed());
+        match reason {
+            Reason::Quiet => self.watch.quiet_since = Some(self.watch.heard.last()),
+            Reason::Old | Reason::Shutdown => {
+                self.watch.old_at = None;
+                self.watch.shutdown = None;
+            }
+            Reason::Expired | Reason::Lost | Reason::Silent => return reason,
         }
+        self.next.push(self.watch.clone().boxed());
         reason
     }
 }
@@ -106,6 +117,8 @@ impl Watch {
         let Self {
             heard,
             has_asked,
+            quiet_since,
+            silent_at,
             proven_until,
             old_at,
             keepalive_interval,
@@ -114,8 +127,8 @@ impl Watch {
         } = self;
         tokio::select! {
             () = expired(proven_until) => Reason::Expired,
-            () = heard.lost(keepalive_interval, keepalive_timeout) => Reason::Lost,
-            () = silence(&has_asked) => Reason::Silent,
+            reason = stillness(&heard, quiet_since, keepalive_interval, keepalive_timeout) => reason,
+            () = silence(&has_asked, silent_at) => Reason::Silent,
             () = moment(old_at) => Reason::Old,
             () = cancelled(shutdown) => Reason::Shutdown,
         }
@@ -129,8 +142,24 @@ async fn expired(until: Option<SystemTime>) {
     }
 }
 
-async fn silence(has_asked: &AtomicBool) {
-    sleep(FIRST_REQUEST_MAX).await;
+/// Whether a peer was asked for a sign of life, and has given none, or is to be asked.
+async fn stillness(
+    heard: &Heard,
+    quiet_since: Option<Instant>,
+    interval: Duration,
+    timeout: Duration,
+) -> Reason {
+    if let Some(last) = quiet_since
+        && !heard.answers(last, timeout).await
+    {
+        return Reason::Lost;
+    }
+    heard.quiet(interval).await;
+    Reason::Quiet
+}
+
+async fn silence(has_asked: &AtomicBool, silent_at: Instant) {
+    sleep_until(silent_at).await;
     if has_asked.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
     }
@@ -201,6 +230,27 @@ mod tests {
         old.has_asked().store(true, Ordering::Relaxed);
         assert_eq!(old.next().await, Reason::Old);
         assert_eq!(old.next().await, Reason::Expired);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_quiet_is_asked_and_then_lost() {
+        let started = Instant::now();
+        let mut quiet = ends(None, None);
+        quiet.has_asked().store(true, Ordering::Relaxed);
+        assert_eq!(quiet.next().await, Reason::Quiet);
+        assert_eq!(started.elapsed(), HOUR * 100);
+        assert_eq!(quiet.next().await, Reason::Lost);
+        assert_eq!(started.elapsed(), HOUR * 101);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_ask_a_peer_again_and_again_does_not_make_up_for_its_first_request() {
+        let mut ends = ends(None, None);
+        ends.watch.keepalive_interval = FIRST_REQUEST_MAX / 2;
+        ends.next.clear();
+        ends.next.push(ends.watch.clone().boxed());
+        assert_eq!(ends.next().await, Reason::Quiet);
+        assert_eq!(ends.next().await, Reason::Silent);
     }
 
     #[tokio::test(start_paused = true)]

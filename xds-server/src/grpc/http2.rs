@@ -1,0 +1,303 @@
+//! One HTTP/2 connection with the requests on it, as one future.
+//!
+//! hyper's server has a task for the connection and one for each stream, which wake each other with every message. Connections are many
+//! and have one stream each, as a rule: one task for both costs less memory, and less time for each message.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker};
+use h2::{
+    Ping, PingPong, Reason, RecvStream, SendStream,
+    server::{self, SendResponse},
+};
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::Service;
+
+/// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
+const STREAMS_MAX: u32 = 1_000_000;
+/// Bytes of responses that wait in a connection for the socket, beyond the last piece of a response. The list in which pieces wait is kept at
+/// its greatest length for as long as the connection lives: with all of a first response in it, it would be a fifth of what a proxy costs.
+const SEND_BUFFER: usize = 64 * 1024;
+/// What a client may send before it is read. A proxy that comes back says all that it has in one request.
+const WINDOW: u32 = 1024 * 1024;
+const HEADERS_MAX: u32 = 16 * 1024;
+
+/// A connection whose requests a service answers.
+pub(super) struct Connection<I, S> {
+    state: State<I>,
+    service: S,
+    exchanges: FuturesUnordered<BoxFuture<'static, ()>>,
+    is_shutting_down: bool,
+    bell: Arc<Bell>,
+}
+
+enum State<I> {
+    Handshake(server::Handshake<I, Bytes>),
+    Open {
+        connection: server::Connection<I, Bytes>,
+        pings: Option<PingPong>,
+    },
+    Ended,
+}
+
+impl<I, S, B> Connection<I, S>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    pub(super) fn new(stream: I, service: S) -> Self {
+        let handshake = server::Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADERS_MAX)
+            .max_send_buffer_size(SEND_BUFFER)
+            .handshake(stream);
+        Self {
+            state: State::Handshake(handshake),
+            service,
+            exchanges: FuturesUnordered::new(),
+            is_shutting_down: false,
+            bell: Arc::default(),
+        }
+    }
+
+    /// Serves until the client has gone, or until all is done after [`Self::shut_down`]. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(super) async fn serve(&mut self) -> Result<(), h2::Error> {
+        let bell = self.bell.clone();
+        let waker = Waker::from(bell.clone());
+        poll_fn(|context| {
+            bell.answered_by(context.waker());
+            while bell.take() {
+                let served = self.poll_serve(&mut Context::from_waker(&waker));
+                if served.is_ready() {
+                    return served;
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Asks the client for a sign of life.
+    pub(super) fn ping(&mut self) {
+        if let State::Open {
+            pings: Some(pings), ..
+        } = &mut self.state
+        {
+            // That the last one was answered nobody has looked at. One that was not asks the same.
+            let _ = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
+            let _ = pings.send_ping(Ping::opaque());
+        }
+    }
+
+    /// Asks the client to open no more streams. Those that are open go on.
+    pub(super) fn shut_down(&mut self) {
+        self.is_shutting_down = true;
+        if let State::Open { connection, .. } = &mut self.state {
+            connection.graceful_shutdown();
+        }
+    }
+
+    fn poll_serve(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            match &mut self.state {
+                State::Handshake(handshake) => {
+                    let mut connection = ready!(Pin::new(handshake).poll(context))?;
+                    if self.is_shutting_down {
+                        connection.graceful_shutdown();
+                    }
+                    let pings = connection.ping_pong();
+                    self.state = State::Open { connection, pings };
+                }
+                State::Open { connection, .. } => {
+                    // First, so that what streams have to say goes out with what follows.
+                    while let Poll::Ready(Some(())) =
+                        Pin::new(&mut self.exchanges).poll_next(context)
+                    {}
+                    match ready!(connection.poll_accept(context)) {
+                        Some(Ok((request, respond))) => {
+                            let answer = self.service.call(request.map(Incoming));
+                            self.exchanges.push(Box::pin(exchange(answer, respond)));
+                        }
+                        Some(Err(error)) => return Poll::Ready(Err(error)),
+                        None => self.state = State::Ended,
+                    }
+                }
+                State::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// What wakes a connection. The connection and its streams wake each other with every message: while they are looked at anyway, that is
+/// no reason to be called later, when other connections have had the processor's cache.
+#[derive(Debug)]
+struct Bell {
+    state: AtomicU8,
+    waker: AtomicWaker,
+}
+
+/// It has rung since somebody looked.
+const RUNG: u8 = 1;
+/// Somebody is looking.
+const WATCHED: u8 = 2;
+
+impl Default for Bell {
+    /// One that has rung: there is something to begin with.
+    fn default() -> Self {
+        Self {
+            state: AtomicU8::new(RUNG),
+            waker: AtomicWaker::new(),
+        }
+    }
+}
+
+impl Bell {
+    /// From now on this task is woken.
+    fn answered_by(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether there is something to look at. While there is, nobody is woken: ask again when you have looked.
+    fn take(&self) -> bool {
+        let is_quiet = |state: u8| state & RUNG == 0;
+        let next = |state: u8| Some(if is_quiet(state) { 0 } else { WATCHED });
+        let before = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        before.is_ok_and(|before| !is_quiet(before))
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.fetch_or(RUNG, Ordering::AcqRel) == 0 {
+            self.waker.wake();
+        }
+    }
+}
+
+/// Sends an answer. However it ends, the client learns of it from the stream.
+async fn exchange<F, B>(answer: F, mut respond: SendResponse<Bytes>)
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+    B: Body<Data = Bytes>,
+{
+    let mut answer = pin!(answer);
+    let answer = poll_fn(|context| {
+        if respond.poll_reset(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        answer.as_mut().poll(context).map(Some)
+    });
+    let Some(Ok(response)) = answer.await else {
+        return;
+    };
+    let (head, body) = response.into_parts();
+    let is_all = body.is_end_stream();
+    if let Ok(stream) = respond.send_response(Response::from_parts(head, ()), is_all)
+        && !is_all
+    {
+        // An error is that the stream has ended.
+        let _ = send(body, stream).await;
+    }
+}
+
+/// Sends a body until the client has all of it, or wants no more.
+async fn send<B: Body<Data = Bytes>>(
+    body: B,
+    mut stream: SendStream<Bytes>,
+) -> Result<(), h2::Error> {
+    let mut body = pin!(body);
+    loop {
+        stream.reserve_capacity(1);
+        let frame = poll_fn(|context| poll_wanted(body.as_mut(), &mut stream, context));
+        let frame = match frame.await? {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                return Ok(());
+            }
+            None => return stream.send_data(Bytes::new(), true),
+        };
+        match frame.into_data() {
+            Ok(data) => stream.send_data(data, false)?,
+            Err(frame) => {
+                return stream.send_trailers(frame.into_trailers().unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// The next frame of a body, once there is room for it: a client that does not read is not worked for. An error means that the client
+/// wants no more.
+fn poll_wanted<B: Body>(
+    body: Pin<&mut B>,
+    stream: &mut SendStream<Bytes>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Option<Result<Frame<B::Data>, B::Error>>, h2::Error>> {
+    if let Poll::Ready(reset) = stream.poll_reset(context) {
+        return Poll::Ready(Err(reset?.into()));
+    }
+    while stream.capacity() == 0 {
+        match ready!(stream.poll_capacity(context)) {
+            Some(room) => room?,
+            None => return Poll::Ready(Err(Reason::CANCEL.into())),
+        };
+    }
+    body.poll_frame(context).map(Ok)
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) struct Incoming(RecvStream);
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match ready!(self.0.poll_data(context)) {
+            Some(Ok(data)) => {
+                // It has been read: the client may send as much again.
+                let released = self.0.flow_control().release_capacity(data.len());
+                Poll::Ready(Some(released.map(|()| Frame::data(data))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                let trailers = ready!(self.0.poll_trailers(context));
+                let trailers = trailers.map(|trailers| trailers.map(Frame::trailers));
+                Poll::Ready(trailers.transpose())
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}
