@@ -9,6 +9,7 @@ mod away;
 mod capture;
 mod central;
 mod change;
+mod cluster_networks;
 mod consul;
 mod exchange;
 mod follow;

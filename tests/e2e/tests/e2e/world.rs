@@ -45,14 +45,25 @@ impl World {
         world
     }
 
-    /// The same without starting it.
+    /// Serves what the registries of this list (YAML) say, which may have the inventory among them.
+    pub(crate) async fn of(registries: &str, inventory: &str) -> Self {
+        let mut world = Self::prepare(inventory, "").await;
+        let mesh = mesh(world.explicit_http_port, world.east_west_port);
+        world.configuration = format!("{mesh}registries:\n{registries}");
+        world.bowline.configure(&world.configuration).unwrap();
+        world.bowline.launch().await.unwrap();
+        world.bowline.ready().await.unwrap();
+        world
+    }
+
+    /// The same as [`Self::start`] without starting it.
     pub(crate) async fn prepare(inventory: &str, manifests: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (explicit_http_port, east_west_port) = (free_port().unwrap(), free_port().unwrap());
         std::fs::create_dir(folder.path().join("manifests")).unwrap();
+        let mesh = mesh(explicit_http_port, east_west_port);
         let configuration = format!(
-            "mesh: {{trust_domain: mesh.test, explicit_http_port: {explicit_http_port}, east_west_port: {east_west_port}}}\n\
-             registries:\n- name: vms\n  inventory: {{path: ./inventory.yaml}}\n  namespace: {NAMESPACE}\n\
+            "{mesh}registries:\n- name: vms\n  inventory: {{path: ./inventory.yaml}}\n  namespace: {NAMESPACE}\n\
              manifests: [./manifests/]\n"
         );
         let bowline = Bowline::prepare(&configuration, folder.path())
@@ -223,6 +234,13 @@ impl Replica {
         let folder = self.folder.path();
         replace(folder, &folder.join("inventory.yaml"), text);
     }
+}
+
+/// What the configuration says of the mesh.
+fn mesh(explicit_http_port: u16, east_west_port: u16) -> String {
+    format!(
+        "mesh: {{trust_domain: mesh.test, explicit_http_port: {explicit_http_port}, east_west_port: {east_west_port}}}\n"
+    )
 }
 
 fn replace(folder: &Path, file: &Path, text: &str) {
