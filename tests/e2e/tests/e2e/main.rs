@@ -22,6 +22,7 @@ mod loads;
 mod loops;
 mod mistake;
 mod networks;
+mod node_local;
 mod operate;
 mod protocol;
 mod replica;
