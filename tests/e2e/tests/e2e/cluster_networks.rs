@@ -1,14 +1,12 @@
 //! Kubernetes clusters in several networks, and the gateways into them.
 
-use std::collections::BTreeSet;
-
 use bowline_harness::{
     HttpBackend, Request, TlsBackend, eventually, free_port,
     kubernetes::{ApiServer, objects},
 };
 use serde_json::{Value, json};
 
-use crate::world::{NAMESPACE, Protocol, World, loopback};
+use crate::world::{NAMESPACE, Protocol, World, answered_by, loopback};
 
 const NETWORK: &str = "topology.istio.io/network";
 
@@ -118,24 +116,6 @@ impl Clusters {
             .filter_map(|problem| Some(problem["message"].as_str()?.to_owned()))
             .collect()
     }
-}
-
-/// Waits until requests are answered by these backends, and by no others.
-async fn answered_by(request: &Request, expected: &[&str]) {
-    eventually(&format!("{expected:?} answer"), async || {
-        let mut answered_by = BTreeSet::new();
-        for _ in 0..20 {
-            let answer = request.send().await.map_err(|error| error.to_string())?;
-            let backend = answer.backend().map(str::to_owned);
-            answered_by.insert(backend.ok_or_else(|| answer.status.to_string())?);
-        }
-        match answered_by.iter().eq(expected) {
-            true => Ok(()),
-            false => Err(format!("{answered_by:?}")),
-        }
-    })
-    .await
-    .unwrap();
 }
 
 /// The server name of a port of a service.

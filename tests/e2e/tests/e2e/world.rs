@@ -1,6 +1,7 @@
 //! What a test starts from: a folder with an inventory and manifests, and a `bowline` that serves them.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -302,6 +303,24 @@ pub(crate) async fn answered(request: &Request) -> Answer {
     })
     .await
     .unwrap()
+}
+
+/// Waits until requests are answered by all of these backends and nothing else. An answer of none of them goes by its status.
+pub(crate) async fn answered_by(request: &Request, expected: &[&str]) {
+    eventually(&format!("{expected:?} answer"), async || {
+        let mut answers = BTreeSet::new();
+        for _ in 0..20 {
+            let answer = request.send().await.map_err(|error| error.to_string())?;
+            let backend = answer.backend().map(str::to_owned);
+            answers.insert(backend.unwrap_or_else(|| answer.status.to_string()));
+        }
+        match answers.iter().eq(expected) {
+            true => Ok(()),
+            false => Err(format!("{answers:?}")),
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// A load that leaves the other core some time.
