@@ -1,6 +1,7 @@
 //! What a test starts from: a folder with an inventory and manifests, and a `bowline` that serves them.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -45,14 +46,25 @@ impl World {
         world
     }
 
-    /// The same without starting it.
+    /// Serves what the registries of this list (YAML) say, which may have the inventory among them.
+    pub(crate) async fn of(registries: &str, inventory: &str) -> Self {
+        let mut world = Self::prepare(inventory, "").await;
+        let mesh = mesh(world.explicit_http_port, world.east_west_port);
+        world.configuration = format!("{mesh}registries:\n{registries}");
+        world.bowline.configure(&world.configuration).unwrap();
+        world.bowline.launch().await.unwrap();
+        world.bowline.ready().await.unwrap();
+        world
+    }
+
+    /// The same as [`Self::start`] without starting it.
     pub(crate) async fn prepare(inventory: &str, manifests: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (explicit_http_port, east_west_port) = (free_port().unwrap(), free_port().unwrap());
         std::fs::create_dir(folder.path().join("manifests")).unwrap();
+        let mesh = mesh(explicit_http_port, east_west_port);
         let configuration = format!(
-            "mesh: {{trust_domain: mesh.test, explicit_http_port: {explicit_http_port}, east_west_port: {east_west_port}}}\n\
-             registries:\n- name: vms\n  inventory: {{path: ./inventory.yaml}}\n  namespace: {NAMESPACE}\n\
+            "{mesh}registries:\n- name: vms\n  inventory: {{path: ./inventory.yaml}}\n  namespace: {NAMESPACE}\n\
              manifests: [./manifests/]\n"
         );
         let bowline = Bowline::prepare(&configuration, folder.path())
@@ -225,6 +237,13 @@ impl Replica {
     }
 }
 
+/// What the configuration says of the mesh.
+fn mesh(explicit_http_port: u16, east_west_port: u16) -> String {
+    format!(
+        "mesh: {{trust_domain: mesh.test, explicit_http_port: {explicit_http_port}, east_west_port: {east_west_port}}}\n"
+    )
+}
+
 fn replace(folder: &Path, file: &Path, text: &str) {
     let fresh = folder.join("fresh");
     std::fs::write(&fresh, text).unwrap();
@@ -284,6 +303,24 @@ pub(crate) async fn answered(request: &Request) -> Answer {
     })
     .await
     .unwrap()
+}
+
+/// Waits until requests are answered by all of these backends and nothing else. An answer of none of them goes by its status.
+pub(crate) async fn answered_by(request: &Request, expected: &[&str]) {
+    eventually(&format!("{expected:?} answer"), async || {
+        let mut answers = BTreeSet::new();
+        for _ in 0..20 {
+            let answer = request.send().await.map_err(|error| error.to_string())?;
+            let backend = answer.backend().map(str::to_owned);
+            answers.insert(backend.unwrap_or_else(|| answer.status.to_string()));
+        }
+        match answers.iter().eq(expected) {
+            true => Ok(()),
+            false => Err(format!("{answers:?}")),
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// A load that leaves the other core some time.
