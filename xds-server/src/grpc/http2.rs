@@ -251,13 +251,16 @@ async fn send<B: Body<Data = Bytes>>(
     }
 }
 
+/// What a body says next; none at its end.
+type NextFrame<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
+
 /// The next frame of a body, once there is room for it: a client that does not read is not worked for. An error means that the client
 /// wants no more.
 fn poll_wanted<B: Body>(
     body: Pin<&mut B>,
     stream: &mut SendStream<Bytes>,
     context: &mut Context<'_>,
-) -> Poll<Result<Option<Result<Frame<B::Data>, B::Error>>, h2::Error>> {
+) -> Poll<Result<NextFrame<B>, h2::Error>> {
     if let Poll::Ready(reset) = stream.poll_reset(context) {
         return Poll::Ready(Err(reset?.into()));
     }
@@ -299,5 +302,162 @@ impl Body for Incoming {
 
     fn is_end_stream(&self) -> bool {
         self.0.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Mutex};
+
+    use bytes::BytesMut;
+    use futures_util::stream;
+    use http::HeaderMap;
+    use http_body_util::StreamBody;
+    use tokio::{
+        io::{DuplexStream, duplex},
+        sync::mpsc,
+        task::JoinSet,
+    };
+    use tower::service_fn;
+
+    use super::*;
+
+    /// As much as a client here takes without reading.
+    const TEXT: &str = "0123456789012345678901234567890123456789";
+
+    type Answer = mpsc::Receiver<Result<Frame<Bytes>, Infallible>>;
+
+    /// A server whose answer to each request is what is sent here, and a client of it.
+    struct Served {
+        answers: mpsc::Sender<Answer>,
+        client: h2::client::SendRequest<Bytes>,
+        shut_down: mpsc::Sender<()>,
+        /// The server's and the client's ends of the connection.
+        ends: JoinSet<Result<(), h2::Error>>,
+    }
+
+    async fn served() -> Served {
+        let (near, far) = duplex(1024 * 1024);
+        let (answers, coming) = mpsc::channel::<Answer>(8);
+        let coming = Arc::new(Mutex::new(coming));
+        let service = service_fn(move |_: Request<Incoming>| {
+            let answer = coming.lock().unwrap().try_recv().unwrap();
+            async move {
+                let frames = stream::unfold(answer, async |mut answer| {
+                    answer.recv().await.map(|frame| (frame, answer))
+                });
+                Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames))))
+            }
+        });
+        let (shut_down, mut is_over) = mpsc::channel(1);
+        let mut ends = JoinSet::new();
+        ends.spawn(async move {
+            let mut connection = Connection::<DuplexStream, _>::new(near, service);
+            loop {
+                tokio::select! {
+                    ended = connection.serve() => return ended,
+                    Some(()) = is_over.recv() => {
+                        connection.ping();
+                        connection.shut_down();
+                    }
+                }
+            }
+        });
+        let (client, driver) = h2::client::Builder::new()
+            .initial_window_size(TEXT.len() as u32)
+            .handshake(far)
+            .await
+            .unwrap();
+        ends.spawn(driver);
+        Served {
+            answers,
+            client,
+            shut_down,
+            ends,
+        }
+    }
+
+    impl Served {
+        /// Asks for something, and gives what it is answered with.
+        async fn ask(&mut self) -> (mpsc::Sender<Result<Frame<Bytes>, Infallible>>, RecvStream) {
+            let (frames, answer) = mpsc::channel(1);
+            self.answers.send(answer).await.unwrap();
+            let mut client = self.client.clone().ready().await.unwrap();
+            let request = Request::post("http://xds/").body(()).unwrap();
+            let (response, _) = client.send_request(request, true).unwrap();
+            (frames, response.await.unwrap().into_body())
+        }
+    }
+
+    fn data(text: &'static str) -> Result<Frame<Bytes>, Infallible> {
+        Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    }
+
+    async fn rest(body: &mut RecvStream) -> Bytes {
+        let mut rest = BytesMut::new();
+        while let Some(data) = body.data().await {
+            rest.extend(data.unwrap());
+        }
+        rest.freeze()
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_frame_by_frame_with_its_trailers() {
+        let mut served = served().await;
+        let (frames, mut body) = served.ask().await;
+        for text in ["one", "two"] {
+            frames.send(data(text)).await.unwrap();
+            assert_eq!(body.data().await.unwrap().unwrap(), text);
+        }
+        let trailers = HeaderMap::from_iter([(
+            http::HeaderName::from_static("grpc-status"),
+            http::HeaderValue::from_static("0"),
+        )]);
+        frames
+            .send(Ok(Frame::trailers(trailers.clone())))
+            .await
+            .unwrap();
+        assert_eq!(body.trailers().await.unwrap(), Some(trailers));
+        let (frames, mut body) = served.ask().await;
+        drop(frames);
+        assert!(rest(&mut body).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_from_an_answer_that_is_not_read() {
+        let mut served = served().await;
+        let (frames, mut body) = served.ask().await;
+        // The window is full with the first; one more waits where there is room for one.
+        frames.send(data(TEXT)).await.unwrap();
+        frames.send(data("more")).await.unwrap();
+        let first = body.data().await.unwrap().unwrap();
+        assert_eq!(first, TEXT);
+        assert_eq!(frames.capacity(), 0);
+        body.flow_control().release_capacity(first.len()).unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), "more");
+        frames.reserve().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_ends_its_answer_and_no_other() {
+        let mut served = served().await;
+        let (frames, body) = served.ask().await;
+        let (others, mut other) = served.ask().await;
+        drop(body);
+        frames.closed().await;
+        others.send(data("on")).await.unwrap();
+        assert_eq!(other.data().await.unwrap().unwrap(), "on");
+    }
+
+    #[tokio::test]
+    async fn what_is_open_at_a_shutdown_runs_out() {
+        let mut served = served().await;
+        let (frames, mut body) = served.ask().await;
+        served.shut_down.send(()).await.unwrap();
+        frames.send(data("still")).await.unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), "still");
+        drop(frames);
+        assert!(rest(&mut body).await.is_empty());
+        served.ends.join_next().await.unwrap().unwrap().unwrap();
     }
 }

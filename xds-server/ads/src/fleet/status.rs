@@ -54,8 +54,8 @@ pub struct TypeStatus {
     pub sent: Option<Sent>,
     /// The last response that it acknowledged.
     pub acknowledged: Option<Acknowledged>,
-    /// The last response that it rejected; stays after a later one was acknowledged.
-    pub rejected: Option<Rejected>,
+    /// The last response that it rejected; stays after a later one was acknowledged. In a box, because it is rare.
+    pub rejected: Option<Box<Rejected>>,
     /// What it has rejected and is not sent before its content changes.
     pub quarantined: Vec<Suspect>,
     /// Sums since the stream was let in.
@@ -224,12 +224,12 @@ impl TypeStatus {
                 suspects,
             } => {
                 self.counters.rejected += 1;
-                self.rejected = Some(Rejected {
+                self.rejected = Some(Box::new(Rejected {
                     version: *version,
                     at: now,
                     message: message.clone(),
                     suspects: suspects.iter().map(Suspect::of).collect(),
-                });
+                }));
             }
         }
     }
