@@ -81,19 +81,34 @@ struct Remembered {
 struct Key {
     from: usize,
     to: usize,
-    names: usize,
     parents: usize,
     resource_type: ResourceType,
-    has_wildcard: bool,
     variant: Variant,
+    /// What is subscribed to; `None` for everything.
+    names: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// `None` where there is no such step.
-    step: Option<Arc<Step>>,
+    known: Known,
     is_used: bool,
-    _held: (Arc<Layer>, Arc<Layer>, Option<Arc<Layer>>, Names),
+    _held: (Arc<Layer>, Arc<Layer>, Option<Arc<Layer>>, Option<Names>),
+}
+
+/// What is known of a step.
+#[derive(Debug, Clone)]
+enum Known {
+    /// There is none.
+    None,
+    Step(Arc<Step>),
+    /// It is that of who subscribes to everything.
+    All,
+}
+
+impl From<Option<Step>> for Known {
+    fn from(step: Option<Step>) -> Self {
+        step.map_or(Self::None, |step| Self::Step(Arc::new(step)))
+    }
 }
 
 /// What a stream is told that goes from one snapshot to another.
@@ -106,12 +121,12 @@ enum Told {
     More,
 }
 
-impl From<Option<Arc<Step>>> for Told {
-    fn from(step: Option<Arc<Step>>) -> Self {
-        match step {
-            Some(step) if step.resources.is_empty() => Self::Nothing,
-            Some(step) => Self::Step(step),
-            None => Self::More,
+impl From<&Known> for Told {
+    fn from(known: &Known) -> Self {
+        match known {
+            Known::Step(step) if step.resources.is_empty() => Self::Nothing,
+            Known::Step(step) => Self::Step(step.clone()),
+            Known::None | Known::All => Self::More,
         }
     }
 }
@@ -187,34 +202,69 @@ impl Steps {
         if has_parents && parents.is_none() {
             return Told::More;
         }
-        let names = subscription.names();
-        let key = Key {
+        let names = (!subscription.has_wildcard()).then(|| subscription.names());
+        let everything = Key {
             from: Arc::as_ptr(from).addr(),
             to: Arc::as_ptr(to).addr(),
-            names: names.address(),
             parents: parents.map_or(0, |parents| Arc::as_ptr(parents).addr()),
             resource_type,
-            has_wildcard: subscription.has_wildcard(),
             variant,
+            names: None,
         };
-        if let Some(entry) = self.remembered.lock().steps.get_mut(&key) {
-            entry.is_used = true;
-            return entry.step.clone().into();
+        let key = Key {
+            names: names.map(Names::address),
+            ..everything
+        };
+        let known = self.recall(&key);
+        if let Some(own @ (Known::None | Known::Step(_))) = &known {
+            return own.into();
         }
-        // Not under the lock. Two streams may do it at once, and one result is kept.
-        let step = make(
+        // Nothing is made under the lock. Two streams may do it at once, and one result is kept.
+        let remember = |key, known, names: Option<&Names>| {
+            let entry = Entry {
+                known,
+                is_used: true,
+                _held: (from.clone(), to.clone(), parents.cloned(), names.cloned()),
+            };
+            self.remembered.lock().insert(key, entry)
+        };
+        let differs = Differs {
             from,
             to,
-            parents.map(|layer| &**layer),
-            subscription,
-            bytes_max,
-        );
-        let entry = Entry {
-            step: step.map(Arc::new),
-            is_used: true,
-            _held: (from.clone(), to.clone(), parents.cloned(), names.clone()),
+            parents: parents.map(|layer| &**layer),
+            resource_type,
         };
-        self.remembered.lock().insert(key, entry).into()
+        let all = self.recall(&everything).unwrap_or_else(|| {
+            remember(everything, differs.step(bytes_max, |_| true).into(), None)
+        });
+        let Some(names) = names else {
+            return Told::from(&all);
+        };
+        let is_asked_for = |resource: &Resource| subscription.asks_for_resource(resource);
+        let known = known.unwrap_or_else(|| {
+            let made = match &all {
+                // Nearly always, so that what is encoded is the same for all of them.
+                Known::Step(all) if all.resources.iter().all(|(it, _)| is_asked_for(it)) => {
+                    Known::All
+                }
+                Known::Step(_) | Known::None | Known::All => {
+                    differs.step(bytes_max, is_asked_for).into()
+                }
+            };
+            remember(key, made, Some(names))
+        });
+        match known {
+            Known::All => Told::from(&all),
+            own => Told::from(&own),
+        }
+    }
+
+    /// What is remembered of a step.
+    fn recall(&self, key: &Key) -> Option<Known> {
+        let mut remembered = self.remembered.lock();
+        let entry = remembered.steps.get_mut(key)?;
+        entry.is_used = true;
+        Some(entry.known.clone())
     }
 
     /// Forgets what no stream has taken since this was called last.
@@ -232,14 +282,18 @@ impl Steps {
 
 impl Entry {
     fn bytes(&self) -> usize {
-        self.step.as_ref().map_or(0, |step| step.bytes)
+        match &self.known {
+            Known::Step(step) => step.bytes,
+            Known::None | Known::All => 0,
+        }
     }
 }
 
 impl Remembered {
-    fn insert(&mut self, key: Key, entry: Entry) -> Option<Arc<Step>> {
-        if let Some(known) = self.steps.get(&key) {
-            return known.step.clone();
+    /// What is known from now on: where somebody was quicker, what they found.
+    fn insert(&mut self, key: Key, entry: Entry) -> Known {
+        if let Some(entry) = self.steps.get(&key) {
+            return entry.known.clone();
         }
         self.bytes += entry.bytes();
         let is_full =
@@ -250,10 +304,10 @@ impl Remembered {
             let forgotten = self.steps.remove(&oldest);
             self.bytes -= forgotten.map_or(0, |entry| entry.bytes());
         }
-        let step = entry.step.clone();
+        let known = entry.known.clone();
         self.order.push_back(key);
         self.steps.insert(key, entry);
-        step
+        known
     }
 }
 
@@ -282,48 +336,53 @@ fn difference<'s>(
     }
 }
 
-/// A step, if members with other content are all that it is about, each of which belongs to a resource of `parents` if it belongs to any.
-fn make(
-    from: &Layer,
-    to: &Layer,
-    parents: Option<&Layer>,
-    subscription: &Subscription,
-    bytes_max: usize,
-) -> Option<Step> {
-    let resource_type = subscription.resource_type();
-    let (from, to) = (from.of_type(resource_type), to.of_type(resource_type));
-    if !to.has_same_but_members(from) {
-        return None;
-    }
-    let mut resources = Vec::new();
-    let mut bytes = 0;
-    for change in to.changes_since(from) {
-        let ResourceChange::Upserted(resource) = change else {
-            return None;
-        };
-        from.member(resource.name())?;
-        if !subscription.has_wildcard() && !subscription.asks_for_resource(resource) {
-            continue;
-        }
-        bytes += entry_bytes_max(resource_type, resource);
-        if bytes > bytes_max {
+/// Two layers of which one came after the other, and the layer with what their resources belong to.
+struct Differs<'l> {
+    from: &'l Layer,
+    to: &'l Layer,
+    parents: Option<&'l Layer>,
+    resource_type: ResourceType,
+}
+
+impl Differs<'_> {
+    /// The step from one to the other for who asks for these resources, if members with other content are all that it is about, each of
+    /// which belongs to a resource of `parents` if it belongs to any.
+    fn step(&self, bytes_max: usize, is_asked_for: impl Fn(&Resource) -> bool) -> Option<Step> {
+        let resource_type = self.resource_type;
+        let [from, to] = [self.from, self.to].map(|layer| layer.of_type(resource_type));
+        if !to.has_same_but_members(from) {
             return None;
         }
-        let own = resource.version();
-        let version = match parents {
-            Some(parents) => {
-                let (parent, name) = resource_type.parent_of(resource.name())?;
-                own.combined_with(parents.get(parent, name)?.version())
+        let mut resources = Vec::new();
+        let mut bytes = 0;
+        for change in to.changes_since(from) {
+            let ResourceChange::Upserted(resource) = change else {
+                return None;
+            };
+            from.member(resource.name())?;
+            if !is_asked_for(resource) {
+                continue;
             }
-            None => own,
-        };
-        resources.push((resource.clone(), version));
+            bytes += entry_bytes_max(resource_type, resource);
+            if bytes > bytes_max {
+                return None;
+            }
+            let own = resource.version();
+            let version = match self.parents {
+                Some(parents) => {
+                    let (parent, name) = resource_type.parent_of(resource.name())?;
+                    own.combined_with(parents.get(parent, name)?.version())
+                }
+                None => own,
+            };
+            resources.push((resource.clone(), version));
+        }
+        Some(Step {
+            bytes,
+            resources: resources.into(),
+            encoded: OnceLock::new(),
+        })
     }
-    Some(Step {
-        bytes,
-        resources: resources.into(),
-        encoded: OnceLock::new(),
-    })
 }
 
 #[cfg(test)]
@@ -490,23 +549,46 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_made_once_for_those_who_subscribe_to_the_same() {
-        let from = snapshot_of(1, &["CDS a 1", "CDS b 1"]);
-        let to = snapshot_of(2, &["CDS a 2", "CDS b 2"]);
+    fn a_step_is_made_once_for_all_who_ask_for_the_same_of_what_changed() {
+        let from = snapshot_of(1, &["CDS a 1", "CDS b 1", "CDS c 1"]);
+        let to = snapshot_of(2, &["CDS a 2", "CDS b 2", "CDS c 1"]);
         let scene = Scene::new();
-        let held = subscription("CDS a b", &scene.table);
-        let one = scene.step("CDS a b", &from, &to, &to).step();
-        let same = scene.step("CDS b a", &from, &to, &to).step();
-        let other = scene.step("CDS *", &from, &to, &to).step();
-        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
-        assert_eq!(scene.steps.remembered.lock().steps.len(), 2);
+        let held = ["CDS a b", "CDS a", "CDS a b c"].map(|text| subscription(text, &scene.table));
+        let step = |subscribed: &str| scene.step(subscribed, &from, &to, &to).step();
+        let all = step("CDS *");
+        for _ in 0..2 {
+            for subscribed in ["CDS a b", "CDS b a", "CDS a b c"] {
+                assert!(Arc::ptr_eq(&all, &step(subscribed)));
+            }
+            assert!(!Arc::ptr_eq(&all, &step("CDS a")));
+            assert!(Arc::ptr_eq(&step("CDS a"), &step("CDS a")));
+        }
+        assert_eq!(scene.steps.remembered.lock().steps.len(), 4);
         drop(held);
         scene.steps.forget_unused();
-        assert_eq!(scene.steps.remembered.lock().steps.len(), 2);
+        assert_eq!(scene.steps.remembered.lock().steps.len(), 4);
         scene.steps.forget_unused();
         let remembered = scene.steps.remembered.lock();
         assert!(remembered.steps.is_empty() && remembered.order.is_empty());
         assert_eq!(remembered.bytes, 0);
+    }
+
+    #[test]
+    fn what_others_ask_for_makes_nobodys_step_impossible() {
+        let from = snapshot_of(1, &["EDS a 1", "EDS b 1"]);
+        let to = snapshot_of(2, &["EDS a 2", "EDS b 2"]);
+        let parents = snapshot_of(1, &["CDS a 1"]);
+        let scene = Scene::new();
+        let told = scene.step("EDS a b", &from, &to, &parents);
+        assert!(matches!(told, Told::More), "{told:?}");
+        assert_eq!(
+            scene
+                .step("EDS a", &from, &to, &parents)
+                .step()
+                .resources()
+                .len(),
+            1
+        );
     }
 
     #[test]
