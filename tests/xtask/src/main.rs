@@ -48,7 +48,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["demo", rest @ ..] => demo::run(rest),
         ["fleet", rest @ ..] => fleet::run(rest),
         ["test"] => check::run(),
-        ["image"] => make_image(&image::build()?),
+        ["image"] => make_image(&image::program::build()?),
         ["image", "--program", program] => make_image(Path::new(program)),
         ["envoy"] => {
             let path = xtask::envoy::binary()?;
