@@ -18,6 +18,9 @@ use crate::workspace;
 
 use self::layout::About;
 
+/// What is after a commit that is not all that an image was made of, as `git describe --dirty` has it.
+pub const DIRTY: &str = "-dirty";
+
 /// Makes the image of a program in a folder, in the place of what was there, and checks it.
 ///
 /// # Errors
@@ -47,17 +50,23 @@ pub fn about() -> Result<About> {
             .output()
             .context("cannot run git")?;
         if !output.status.success() {
-            bail!("git {}: not a checkout?", arguments.join(" "));
+            let reason = String::from_utf8_lossy(&output.stderr);
+            bail!("git {}: {}", arguments.join(" "), reason.trim());
         }
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     };
     Ok(About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: git(&["rev-parse", "HEAD"])?,
+        revision: revision(
+            git(&["rev-parse", "HEAD"])?,
+            // Files that Git does not know yet are in the program as well.
+            &git(&["status", "--porcelain", "--untracked-files=normal"])?,
+        ),
         // The commit's time, so that the same commit is the same image.
         created: git(&[
             "log",
             "-1",
+            "--no-show-signature",
             "--format=%cd",
             "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
         ])?,
@@ -68,4 +77,27 @@ pub fn about() -> Result<About> {
         }
         .to_owned(),
     })
+}
+
+/// A commit, and whether the checkout is something else.
+fn revision(commit: String, changes: &str) -> String {
+    if changes.is_empty() {
+        commit
+    } else {
+        commit + DIRTY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_committed_is_not_called_the_commit() {
+        let check =
+            |changes, expected| assert_eq!(revision("0123abc".to_owned(), changes), expected);
+        check("", "0123abc");
+        check(" M Cargo.toml", "0123abc-dirty");
+        check("?? proto/bowline/node/v2/", "0123abc-dirty");
+    }
 }
