@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn a_folder_may_have_spaces_in_its_name() {
         check(
-            &[("/home/me/my work/bowline", "/bowline")],
-            &["--remap-path-prefix=/home/me/my work/bowline=/bowline"],
+            &[("/my own/checkout", "/bowline")],
+            &["--remap-path-prefix=/my own/checkout=/bowline"],
         );
     }
 
@@ -143,14 +143,14 @@ mod tests {
     fn the_name_of_the_innermost_folder_is_taken() {
         check(
             &[
-                ("/work/bowline", "/bowline"),
-                ("/work", "/bowline/target"),
-                ("/work/bowline/.cargo-home", "/cargo"),
+                ("/disk/checkout", "/bowline"),
+                ("/disk", "/bowline/target"),
+                ("/disk/checkout/.cargo-home", "/cargo"),
             ],
             &[
-                "--remap-path-prefix=/work=/bowline/target",
-                "--remap-path-prefix=/work/bowline=/bowline",
-                "--remap-path-prefix=/work/bowline/.cargo-home=/cargo",
+                "--remap-path-prefix=/disk=/bowline/target",
+                "--remap-path-prefix=/disk/checkout=/bowline",
+                "--remap-path-prefix=/disk/checkout/.cargo-home=/cargo",
             ],
         );
     }
