@@ -1,65 +1,25 @@
 //! A container image, made without a container engine: an OCI image layout, the same bytes for the same source.
 //!
-//! - [`files`]: what is in it.
+//! - [`program`]: the program that is in it.
+//! - [`files`]: what else is in it, and where.
 //! - [`tar`]: its one layer.
 //! - [`layout`]: the folder that registries and engines read, and a check of it.
 
 pub mod files;
 pub mod layout;
+pub mod program;
 pub mod tar;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, workspace};
+use crate::workspace;
 
 use self::layout::About;
 
-/// Builds the program as a static one.
-///
-/// Against glibc rather than musl: the program allocates a lot on several threads, which musl's allocator does one after the other.
-///
-/// # Errors
-/// When it cannot be built; on Debian and Fedora the static C library comes with libc6-dev or glibc-static.
-pub fn build() -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let flags = format!(
-        "CARGO_TARGET_{}_RUSTFLAGS",
-        target.to_uppercase().replace('-', "_")
-    );
-    let status = cargo::command()
-        .args(["build", "--release", "--locked", "--package", "bowline"])
-        .args(["--bin", "bowline", "--target", &target])
-        .env(flags, rust_flags()?)
-        // Lines in backtraces would be nine tenths of the image.
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the program cannot be built for {target}");
-    }
-    Ok(workspace::target().join(target).join("release/bowline"))
-}
-
-/// Static, and without the paths of this machine.
-fn rust_flags() -> Result<String> {
-    let home = match std::env::var_os("CARGO_HOME") {
-        Some(home) => PathBuf::from(home),
-        None => std::env::home_dir()
-            .context("there is no home directory")?
-            .join(".cargo"),
-    };
-    Ok(format!(
-        "-C target-feature=+crt-static --remap-path-prefix={}=/bowline --remap-path-prefix={}=/cargo",
-        workspace::root().display(),
-        home.display()
-    ))
-}
+/// What is after a commit that is not all that an image was made of, as `git describe --dirty` has it.
+pub const DIRTY: &str = "-dirty";
 
 /// Makes the image of a program in a folder, in the place of what was there, and checks it.
 ///
@@ -90,17 +50,23 @@ pub fn about() -> Result<About> {
             .output()
             .context("cannot run git")?;
         if !output.status.success() {
-            bail!("git {}: not a checkout?", arguments.join(" "));
+            let reason = String::from_utf8_lossy(&output.stderr);
+            bail!("git {}: {}", arguments.join(" "), reason.trim());
         }
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     };
     Ok(About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: git(&["rev-parse", "HEAD"])?,
+        revision: revision(
+            git(&["rev-parse", "HEAD"])?,
+            // Files that Git does not know yet are in the program as well.
+            &git(&["status", "--porcelain", "--untracked-files=normal"])?,
+        ),
         // The commit's time, so that the same commit is the same image.
         created: git(&[
             "log",
             "-1",
+            "--no-show-signature",
             "--format=%cd",
             "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
         ])?,
@@ -111,4 +77,27 @@ pub fn about() -> Result<About> {
         }
         .to_owned(),
     })
+}
+
+/// A commit, and whether the checkout is something else.
+fn revision(commit: String, changes: &str) -> String {
+    if changes.is_empty() {
+        commit
+    } else {
+        commit + DIRTY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_committed_is_not_called_the_commit() {
+        let check =
+            |changes, expected| assert_eq!(revision("0123abc".to_owned(), changes), expected);
+        check("", "0123abc");
+        check(" M Cargo.toml", "0123abc-dirty");
+        check("?? proto/bowline/node/v2/", "0123abc-dirty");
+    }
 }

@@ -7,7 +7,10 @@ mod fleet;
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
-use xtask::{image, workspace};
+use xtask::{
+    image::{self, layout::About},
+    workspace,
+};
 
 const HELP: &str = "\
 The repository's own commands.
@@ -48,8 +51,17 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["demo", rest @ ..] => demo::run(rest),
         ["fleet", rest @ ..] => fleet::run(rest),
         ["test"] => check::run(),
-        ["image"] => make_image(&image::build()?),
-        ["image", "--program", program] => make_image(Path::new(program)),
+        ["image"] => {
+            let about = image::about()?;
+            let program = image::program::build()?;
+            if image::about()? != about {
+                bail!(
+                    "the checkout was changed while the program was built, so it is of no one commit: build it again"
+                );
+            }
+            make_image(&program, &about)
+        }
+        ["image", "--program", program] => make_image(Path::new(program), &image::about()?),
         ["envoy"] => {
             let path = xtask::envoy::binary()?;
             answer(&path.display().to_string());
@@ -73,13 +85,18 @@ fn run(arguments: &[&str]) -> Result<()> {
     }
 }
 
-fn make_image(program: &Path) -> Result<()> {
+fn make_image(program: &Path, about: &About) -> Result<()> {
     let folder = workspace::target().join("image");
-    let about = image::about()?;
-    image::make(program, &folder, &about)?;
+    image::make(program, &folder, about)?;
+    if about.revision.ends_with(image::DIRTY) {
+        say(&format!(
+            "Not all of this checkout is committed, so the image says that it is of {}: nobody can make it again.",
+            about.revision
+        ));
+    }
     say(&format!(
-        "To push it: skopeo copy oci:{0}:{1} docker://registry.example/bowline:{1}\n\
-         To run it here: tar --directory {0} --create . | podman load",
+        "To push it: skopeo copy 'oci:{0}:{1}' docker://registry.example/bowline:{1}\n\
+         To run it here: tar --directory '{0}' --create . | podman load",
         folder.display(),
         about.version
     ));

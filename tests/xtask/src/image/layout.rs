@@ -14,7 +14,7 @@ use super::files;
 pub struct About {
     /// The program's version, which is the image's tag.
     pub version: String,
-    /// The commit.
+    /// The commit, with `-dirty` after it where there were changes.
     pub revision: String,
     /// The commit's time.
     pub created: String,

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
-use xtask::image::{self, files, layout, layout::About};
+use serde_json::Value;
+use xtask::{
+    image::{self, files, layout, layout::About},
+    workspace,
+};
 
 /// The smallest program that says it needs no other: a head and one segment.
 fn program(segment: u32) -> Vec<u8> {
@@ -143,4 +147,44 @@ fn a_program_that_needs_others_is_refused() {
     check(&program(1)[..66], "not a complete program");
     check(b"#!/bin/sh\n", "not a 64-bit program for Linux");
     check(b"", "not a 64-bit program for Linux");
+}
+
+#[test]
+fn the_containerfile_makes_it_with_the_same_toolchain_and_says_the_same_of_it() {
+    let containerfile = fs::read_to_string(workspace::root().join("Containerfile")).unwrap();
+    let toolchain = fs::read_to_string(workspace::root().join("rust-toolchain.toml")).unwrap();
+    let channel = toolchain.split('"').nth(1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    let config = contents(&folder.path().join("image"))
+        .into_values()
+        .filter_map(|file| serde_json::from_slice::<Value>(&file).ok())
+        .find_map(|file| {
+            file.get("config")?
+                .get("User")
+                .and(file.get("config"))
+                .cloned()
+        })
+        .unwrap();
+    let text = |field: &str| config[field].as_str().unwrap();
+    let environment: Vec<_> = config["Env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| variable.as_str().unwrap())
+        .collect();
+    let list = |field: &str| config[field].to_string().replace(',', ", ");
+    for expected in [
+        format!("FROM docker.io/library/rust:{channel}-bookworm AS build"),
+        format!("USER {}", text("User")),
+        format!("ENV {}", environment.join(" ")),
+        format!("WORKDIR {}", text("WorkingDir")),
+        format!("ENTRYPOINT {}", list("Entrypoint")),
+        format!("CMD {}", list("Cmd")),
+    ] {
+        assert!(
+            containerfile.lines().any(|line| line == expected),
+            "{expected} is not in\n{containerfile}"
+        );
+    }
 }
