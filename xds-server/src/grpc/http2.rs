@@ -85,12 +85,16 @@ where
         let waker = Waker::from(bell.clone());
         poll_fn(|context| {
             bell.answered_by(context.waker());
-            while bell.take() {
+            for _ in 0..LOOKS_MAX {
+                if !bell.take() {
+                    return Poll::Pending;
+                }
                 let served = self.poll_serve(&mut Context::from_waker(&waker));
                 if served.is_ready() {
                     return served;
                 }
             }
+            bell.pass_on();
             Poll::Pending
         })
         .await
@@ -98,6 +102,7 @@ where
 
     /// Asks the client for a sign of life.
     pub(super) fn ping(&mut self) {
+        self.bell.wake_by_ref();
         if let State::Open {
             pings: Some(pings), ..
         } = &mut self.state
@@ -111,6 +116,7 @@ where
     /// Asks the client to open no more streams. Those that are open go on.
     pub(super) fn shut_down(&mut self) {
         self.is_shutting_down = true;
+        self.bell.wake_by_ref();
         if let State::Open { connection, .. } = &mut self.state {
             connection.graceful_shutdown();
         }
@@ -155,6 +161,9 @@ struct Bell {
     waker: AtomicWaker,
 }
 
+/// How often a connection is looked at before others have their turn: one that has much to say calls itself again and again.
+const LOOKS_MAX: usize = 4;
+
 /// It has rung since somebody looked.
 const RUNG: u8 = 1;
 /// Somebody is looking.
@@ -184,6 +193,14 @@ impl Bell {
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
         before.is_ok_and(|before| !is_quiet(before))
+    }
+
+    /// Looks no longer; the task comes back if there is more to look at.
+    fn pass_on(&self) {
+        if self.take() {
+            self.state.store(RUNG, Ordering::Release);
+            self.waker.wake();
+        }
     }
 }
 
@@ -356,10 +373,7 @@ mod tests {
             loop {
                 tokio::select! {
                     ended = connection.serve() => return ended,
-                    Some(()) = is_over.recv() => {
-                        connection.ping();
-                        connection.shut_down();
-                    }
+                    Some(()) = is_over.recv() => connection.shut_down(),
                 }
             }
         });
@@ -447,6 +461,43 @@ mod tests {
         frames.closed().await;
         others.send(data("on")).await.unwrap();
         assert_eq!(other.data().await.unwrap().unwrap(), "on");
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_arrives_whole() {
+        const FRAMES: usize = 1000;
+        static FRAME: [u8; 16 * 1024] = [0; 16 * 1024];
+        let (near, far) = duplex(usize::MAX >> 1);
+        let service = service_fn(async |_: Request<Incoming>| {
+            let frame = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(&FRAME)));
+            let frames = stream::iter((0..FRAMES).map(move |_| frame()));
+            Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+        });
+        let mut connection = Connection::<DuplexStream, _>::new(near, service);
+        let mut ends = JoinSet::new();
+        ends.spawn(async move { connection.serve().await });
+        let (client, driver) = h2::client::Builder::new()
+            .initial_window_size(1 << 30)
+            .initial_connection_window_size(1 << 30)
+            .handshake::<_, Bytes>(far)
+            .await
+            .unwrap();
+        ends.spawn(driver);
+        let mut client = client.ready().await.unwrap();
+        let request = Request::post("http://xds/").body(()).unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        assert_eq!(rest(&mut body).await.len(), FRAMES * FRAME.len());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_uses_ends_at_a_shutdown() {
+        let mut served = served().await;
+        let (frames, mut body) = served.ask().await;
+        drop(frames);
+        assert!(rest(&mut body).await.is_empty());
+        served.shut_down.send(()).await.unwrap();
+        served.ends.join_next().await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]
