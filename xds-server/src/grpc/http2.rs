@@ -34,7 +34,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 const WINDOW: u32 = 1024 * 1024;
 const HEADERS_MAX: u32 = 16 * 1024;
 
-/// A connection whose requests a service answers.
+/// A connection whose requests a service answers, which must be ready at any time: nobody asks it whether it is.
 pub(super) struct Connection<I, S> {
     state: State<I>,
     service: S,
