@@ -149,7 +149,7 @@ impl Drop for Watch {
 }
 
 fn start(set: FileSet, pace: Pace) -> std::io::Result<Running> {
-    let signals = Arc::new(Signals::default());
+    let signals = Arc::new(Signals::new(set.scope()));
     let (sender, readings) = watch::channel(None);
     let theirs = signals.clone();
     thread::Builder::new()
@@ -164,6 +164,7 @@ fn watch_files(
     signals: &Arc<Signals>,
     sender: &watch::Sender<Option<Reading>>,
 ) {
+    let scope = set.scope();
     let mut watcher = Watcher::new(signals.clone());
     let mut tracker = Tracker::new(set, pace.settle);
     let mut poll_at = Instant::now();
@@ -183,12 +184,13 @@ fn watch_files(
             tracker.writing(&news.hints, now);
         } else {
             let paths = news.paths().filter(|_| !is_due);
-            let refreshed = paths.and_then(|paths| listing.refresh(set, paths));
+            let refreshed = paths.and_then(|paths| listing.refresh(&scope, paths));
             if refreshed.is_none() {
                 listing = set.list();
                 let is_anew = news.structure || !news.touched.is_empty();
-                if watcher.watch(&listing.directories, is_anew) {
-                    // What happened in a directory before it was watched was announced to nobody.
+                let was_deaf = listing.has_links && signals.heed_links();
+                if watcher.watch(&listing.directories, is_anew) || was_deaf {
+                    // What happened before a directory was watched, or before links were known of, was not heard.
                     listing = set.list();
                 }
             }
@@ -206,7 +208,7 @@ fn watch_files(
         let until = tracker
             .deadline()
             .map_or(poll_at, |deadline| deadline.min(poll_at));
-        signals.wait(until, |path| set.concerns(path) || tracker.knows(path));
+        signals.wait(until, |path| scope.is_file(path) || tracker.knows(path));
     }
 }
 

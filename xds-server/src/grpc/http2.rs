@@ -3,9 +3,12 @@
 //! hyper's server has a task for the connection and one for each stream, which wake each other with every message. Connections are many
 //! and have one stream each, as a rule: one task for both costs less memory, and less time for each message.
 
+mod outbox;
+
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    io,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -25,6 +28,8 @@ use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service;
 
+use self::outbox::Outbox;
+
 /// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
 const STREAMS_MAX: u32 = 1_000_000;
 /// Bytes of responses that wait in a connection for the socket, beyond the last piece of a response. The list in which pieces wait is kept at
@@ -37,16 +42,17 @@ const HEADERS_MAX: u32 = 16 * 1024;
 /// A connection whose requests a service answers, which must be ready at any time: nobody asks it whether it is.
 pub(super) struct Connection<I, S> {
     state: State<I>,
+    outbox: Outbox<I>,
     service: S,
     exchanges: FuturesUnordered<BoxFuture<'static, ()>>,
     is_shutting_down: bool,
-    bell: Arc<Bell>,
+    bells: Arc<Bells>,
 }
 
 enum State<I> {
-    Handshake(server::Handshake<I, Bytes>),
+    Handshake(server::Handshake<Outbox<I>, Bytes>),
     Open {
-        connection: server::Connection<I, Bytes>,
+        connection: server::Connection<Outbox<I>, Bytes>,
         pings: Option<PingPong>,
     },
     Ended,
@@ -60,19 +66,21 @@ where
     B: Body<Data = Bytes> + Send + 'static,
 {
     pub(super) fn new(stream: I, service: S) -> Self {
+        let outbox = Outbox::new(stream);
         let handshake = server::Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEADERS_MAX)
             .max_send_buffer_size(SEND_BUFFER)
-            .handshake(stream);
+            .handshake(outbox.clone());
         Self {
             state: State::Handshake(handshake),
+            outbox,
             service,
             exchanges: FuturesUnordered::new(),
             is_shutting_down: false,
-            bell: Arc::default(),
+            bells: Arc::default(),
         }
     }
 
@@ -80,21 +88,32 @@ where
     ///
     /// # Errors
     /// When the connection breaks.
-    pub(super) async fn serve(&mut self) -> Result<(), h2::Error> {
-        let bell = self.bell.clone();
-        let waker = Waker::from(bell.clone());
+    pub(super) async fn serve(&mut self) -> io::Result<()> {
+        let bells = self.bells.clone();
+        let [exchanges, wire] = [EXCHANGES, WIRE].map(|bell| Bells::waker(&bells, bell));
         poll_fn(|context| {
-            bell.answered_by(context.waker());
+            bells.answered_by(context.waker());
             for _ in 0..LOOKS_MAX {
-                if !bell.take() {
+                let rung = bells.take();
+                if rung == 0 {
                     return Poll::Pending;
                 }
-                let served = self.poll_serve(&mut Context::from_waker(&waker));
-                if served.is_ready() {
-                    return served;
+                if rung & EXCHANGES != 0 {
+                    self.poll_exchanges(&mut Context::from_waker(&exchanges));
+                }
+                // What they had to say goes out now.
+                if (rung | bells.take_one(WIRE)) & WIRE != 0 {
+                    let context = &mut Context::from_waker(&wire);
+                    let served = self.poll_wire(context);
+                    if served.is_ready() {
+                        return served.map_err(broken);
+                    }
+                    if let Poll::Ready(sent) = self.outbox.poll_send(context) {
+                        sent?;
+                    }
                 }
             }
-            bell.pass_on();
+            bells.pass_on();
             Poll::Pending
         })
         .await
@@ -102,7 +121,7 @@ where
 
     /// Asks the client for a sign of life.
     pub(super) fn ping(&mut self) {
-        self.bell.wake_by_ref();
+        self.bells.ring(WIRE);
         if let State::Open {
             pings: Some(pings), ..
         } = &mut self.state
@@ -116,13 +135,19 @@ where
     /// Asks the client to open no more streams. Those that are open go on.
     pub(super) fn shut_down(&mut self) {
         self.is_shutting_down = true;
-        self.bell.wake_by_ref();
+        self.bells.ring(WIRE);
         if let State::Open { connection, .. } = &mut self.state {
             connection.graceful_shutdown();
         }
     }
 
-    fn poll_serve(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    /// Goes on with what is asked and answered.
+    fn poll_exchanges(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some(())) = Pin::new(&mut self.exchanges).poll_next(context) {}
+    }
+
+    /// Reads, takes requests, and writes into the outbox, which is empty when the connection ends in order.
+    fn poll_wire(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
             match &mut self.state {
                 State::Handshake(handshake) => {
@@ -133,75 +158,103 @@ where
                     let pings = connection.ping_pong();
                     self.state = State::Open { connection, pings };
                 }
-                State::Open { connection, .. } => {
-                    // First, so that what streams have to say goes out with what follows.
-                    while let Poll::Ready(Some(())) =
-                        Pin::new(&mut self.exchanges).poll_next(context)
-                    {}
-                    match ready!(connection.poll_accept(context)) {
-                        Some(Ok((request, respond))) => {
-                            let answer = self.service.call(request.map(Incoming));
-                            self.exchanges.push(Box::pin(exchange(answer, respond)));
-                        }
-                        Some(Err(error)) => return Poll::Ready(Err(error)),
-                        None => self.state = State::Ended,
+                State::Open { connection, .. } => match ready!(connection.poll_accept(context)) {
+                    Some(Ok((request, respond))) => {
+                        let answer = self.service.call(request.map(Incoming));
+                        self.exchanges.push(Box::pin(exchange(answer, respond)));
+                        self.bells.ring(EXCHANGES);
                     }
-                }
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => self.state = State::Ended,
+                },
                 State::Ended => return Poll::Ready(Ok(())),
             }
         }
     }
 }
 
-/// What wakes a connection. The connection and its streams wake each other with every message: while they are looked at anyway, that is
-/// no reason to be called later, when other connections have had the processor's cache.
+fn broken(error: h2::Error) -> io::Error {
+    match error.is_io() {
+        true => error
+            .into_io()
+            .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()),
+        false => io::Error::other(error),
+    }
+}
+
+/// What wakes a connection. Its exchanges and what is written and read wake each other with every message: while they are looked at
+/// anyway, that is no reason to be called later, when other connections have had the processor's cache. And who has not rung is not
+/// looked at.
 #[derive(Debug)]
-struct Bell {
+struct Bells {
+    /// Which have rung since somebody looked, and whether somebody is looking.
     state: AtomicU8,
-    waker: AtomicWaker,
+    task: AtomicWaker,
 }
 
 /// How often a connection is looked at before others have their turn: one that has much to say calls itself again and again.
 const LOOKS_MAX: usize = 4;
 
-/// It has rung since somebody looked.
-const RUNG: u8 = 1;
+/// Rung by exchanges that may go on.
+const EXCHANGES: u8 = 1;
+/// Rung when something may be read or written.
+const WIRE: u8 = 2;
 /// Somebody is looking.
-const WATCHED: u8 = 2;
+const WATCHED: u8 = 4;
 
-impl Default for Bell {
-    /// One that has rung: there is something to begin with.
+impl Default for Bells {
+    /// There is something to begin with.
     fn default() -> Self {
         Self {
-            state: AtomicU8::new(RUNG),
-            waker: AtomicWaker::new(),
+            state: AtomicU8::new(WIRE),
+            task: AtomicWaker::new(),
         }
     }
 }
 
-impl Bell {
+impl Bells {
     /// From now on this task is woken.
     fn answered_by(&self, waker: &Waker) {
-        self.waker.register(waker);
+        self.task.register(waker);
     }
 
-    /// Whether there is something to look at. While there is, nobody is woken: ask again when you have looked.
-    fn take(&self) -> bool {
-        let is_quiet = |state: u8| state & RUNG == 0;
-        let next = |state: u8| Some(if is_quiet(state) { 0 } else { WATCHED });
+    /// Which have rung. While any has, nobody is woken: ask again when you have looked.
+    fn take(&self) -> u8 {
+        let next = |state: u8| Some(if state & !WATCHED == 0 { 0 } else { WATCHED });
         let before = self
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        before.is_ok_and(|before| !is_quiet(before))
+        before.unwrap_or_else(|same| same) & !WATCHED
+    }
+
+    /// Whether this one has rung.
+    fn take_one(&self, bell: u8) -> u8 {
+        self.state.fetch_and(!bell, Ordering::AcqRel) & bell
     }
 
     /// Looks no longer; the task comes back if there is more to look at.
     fn pass_on(&self) {
-        if self.take() {
-            self.state.store(RUNG, Ordering::Release);
-            self.waker.wake();
+        if self.state.fetch_and(!WATCHED, Ordering::AcqRel) & !WATCHED != 0 {
+            self.task.wake();
         }
     }
+
+    fn ring(&self, bell: u8) {
+        if self.state.fetch_or(bell, Ordering::AcqRel) == 0 {
+            self.task.wake();
+        }
+    }
+
+    /// What rings one of them.
+    fn waker(bells: &Arc<Self>, bell: u8) -> Waker {
+        let bells = bells.clone();
+        Waker::from(Arc::new(Bell { bells, bell }))
+    }
+}
+
+struct Bell {
+    bells: Arc<Bells>,
+    bell: u8,
 }
 
 impl Wake for Bell {
@@ -210,9 +263,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.fetch_or(RUNG, Ordering::AcqRel) == 0 {
-            self.waker.wake();
-        }
+        self.bells.ring(self.bell);
     }
 }
 
@@ -350,7 +401,7 @@ mod tests {
         client: h2::client::SendRequest<Bytes>,
         shut_down: mpsc::Sender<()>,
         /// The server's and the client's ends of the connection.
-        ends: JoinSet<Result<(), h2::Error>>,
+        ends: JoinSet<io::Result<()>>,
     }
 
     async fn served() -> Served {
@@ -382,7 +433,7 @@ mod tests {
             .handshake(far)
             .await
             .unwrap();
-        ends.spawn(driver);
+        ends.spawn(async { driver.await.map_err(broken) });
         Served {
             answers,
             client,
@@ -482,7 +533,7 @@ mod tests {
             .handshake::<_, Bytes>(far)
             .await
             .unwrap();
-        ends.spawn(driver);
+        ends.spawn(async { driver.await.map_err(broken) });
         let mut client = client.ready().await.unwrap();
         let request = Request::post("http://xds/").body(()).unwrap();
         let (response, _) = client.send_request(request, true).unwrap();

@@ -69,7 +69,7 @@ pub(super) struct Listing {
     /// Where changes can happen that matter.
     pub(super) directories: BTreeSet<PathBuf>,
     /// Whether some path leads elsewhere: what happens at one place may then matter at another.
-    has_links: bool,
+    pub(super) has_links: bool,
 }
 
 /// A file that was found.
@@ -96,13 +96,36 @@ pub(super) struct Loaded {
     pub(super) content: Result<Arc<[u8]>, FileError>,
 }
 
-impl FileSet {
+/// Where the files of a set are, as long as no link leads elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// What was asked for, absolute.
+    roots: Vec<PathBuf>,
+    extensions: &'static [&'static str],
+}
+
+impl Scope {
     /// Whether a path could be one of the files.
-    pub(super) fn concerns(&self, path: &Path) -> bool {
-        let has_extension = self.has_extension(path);
-        self.roots().any(|(_, _, root)| {
-            path == root || path.starts_with(&root) && has_extension && !is_hidden(path)
-        })
+    pub(super) fn is_file(&self, path: &Path) -> bool {
+        let is_named_so = has_extension(path, self.extensions) && !is_hidden(path);
+        let is_it = |root: &PathBuf| path == root || is_named_so && path.starts_with(root);
+        self.roots.iter().any(is_it)
+    }
+
+    /// Whether what comes to a path, or goes from it, can change which files there are.
+    pub(super) fn may_lead_to_files(&self, path: &Path) -> bool {
+        let is_visible = !is_hidden(path);
+        let leads = |root: &PathBuf| root.starts_with(path) || is_visible && path.starts_with(root);
+        self.roots.iter().any(leads)
+    }
+}
+
+impl FileSet {
+    pub(super) fn scope(&self) -> Scope {
+        Scope {
+            roots: self.roots().map(|(_, _, absolute)| absolute).collect(),
+            extensions: self.extensions,
+        }
     }
 
     /// The paths that were asked for: number, as written, absolute.
@@ -141,15 +164,6 @@ impl FileSet {
         }
         listing
     }
-
-    fn has_extension(&self, path: &Path) -> bool {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        extension.is_some_and(|extension| {
-            self.extensions
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(extension))
-        })
-    }
 }
 
 impl Listing {
@@ -157,24 +171,24 @@ impl Listing {
     /// everything costs the size of the directory, and nearly all changes are of this kind.
     pub(super) fn refresh<'p>(
         &mut self,
-        set: &FileSet,
+        scope: &Scope,
         mut paths: impl Iterator<Item = &'p Path>,
     ) -> Option<Vec<FileId>> {
         if self.has_links || !self.errors.is_empty() {
             return None;
         }
         let mut refreshed = Vec::new();
-        let is_all = paths.all(|path| self.refresh_one(set, path, &mut refreshed));
+        let is_all = paths.all(|path| self.refresh_one(scope, path, &mut refreshed));
         is_all.then_some(refreshed)
     }
 
-    fn refresh_one(&mut self, set: &FileSet, path: &Path, refreshed: &mut Vec<FileId>) -> bool {
+    fn refresh_one(&mut self, scope: &Scope, path: &Path, refreshed: &mut Vec<FileId>) -> bool {
         let metadata = fs::symlink_metadata(path);
-        let is_concerned = set.concerns(path) || self.directories.contains(path);
+        let is_concerned = scope.is_file(path) || self.directories.contains(path);
         match metadata {
             Ok(metadata) if metadata.is_file() => {
                 let path = FilePath::from(path.to_owned());
-                let mut ids = (0..set.paths.len()).map(|number| (number, path.clone()));
+                let mut ids = (0..scope.roots.len()).map(|number| (number, path.clone()));
                 let Some(id) = ids.find(|id| self.files.contains_key(id)) else {
                     // One that is new, or none of ours: what is written before it is renamed into place.
                     return !is_concerned;
@@ -289,7 +303,7 @@ impl Walk<'_> {
             }
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => self.directory(&path, &written),
-                Ok(metadata) if self.set.has_extension(&path) => {
+                Ok(metadata) if has_extension(&path, self.set.extensions) => {
                     if self.listing.files.len() >= FILES_MAX {
                         return self.too_many(path, &written);
                     }
@@ -391,6 +405,14 @@ fn parent(path: &Path) -> Option<PathBuf> {
     path.parent().map(Path::to_owned)
 }
 
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| {
+        let is_it = |known: &&str| known.eq_ignore_ascii_case(extension);
+        extensions.iter().any(is_it)
+    })
+}
+
 fn is_hidden(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
@@ -431,7 +453,7 @@ mod tests {
         let mut listing = set.list();
         let refresh = |listing: &mut Listing, names: &[&str]| {
             let paths: Vec<PathBuf> = names.iter().map(|name| at(name)).collect();
-            let is_all = listing.refresh(&set, paths.iter().map(|path| &**path));
+            let is_all = listing.refresh(&set.scope(), paths.iter().map(|path| &**path));
             is_all.map(|_| listing.files == set.list().files)
         };
 
@@ -467,14 +489,14 @@ mod tests {
         fs::write(root.join("a.yaml"), "1").unwrap();
         assert!(
             set.list()
-                .refresh(&set, [&*root.join("a.yaml")].into_iter())
+                .refresh(&set.scope(), [&*root.join("a.yaml")].into_iter())
                 .is_some()
         );
         // Even one that leads nowhere yet.
         symlink(root.join(".b.yaml"), root.join("b.yaml")).unwrap();
         assert!(
             set.list()
-                .refresh(&set, [&*root.join("a.yaml")].into_iter())
+                .refresh(&set.scope(), [&*root.join("a.yaml")].into_iter())
                 .is_none()
         );
     }

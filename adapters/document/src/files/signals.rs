@@ -4,7 +4,10 @@ use std::{
     collections::BTreeSet,
     mem,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -13,6 +16,8 @@ use notify::{
     event::{AccessKind, AccessMode, ModifyKind, RenameMode},
 };
 use parking_lot::{Condvar, Mutex};
+
+use super::list::Scope;
 
 /// Hints kept between two looks; beyond them a look at everything is as good.
 const HINTS_MAX: usize = 256;
@@ -57,13 +62,30 @@ impl News {
 }
 
 /// Where announcements wait for our thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Signals {
+    scope: Scope,
+    /// Whether files may be elsewhere than in the scope.
+    has_links: AtomicBool,
     news: Mutex<News>,
     changed: Condvar,
 }
 
 impl Signals {
+    pub(super) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            has_links: AtomicBool::new(false),
+            news: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// From now on, what happens outside of the scope matters too. Returns whether it did not before.
+    pub(super) fn heed_links(&self) -> bool {
+        !self.has_links.swap(true, Ordering::AcqRel)
+    }
+
     pub(super) fn take(&self) -> News {
         let mut news = self.news.lock();
         let stop = news.stop;
@@ -92,6 +114,15 @@ impl Signals {
         self.changed.notify_all();
     }
 
+    /// Whether a path matters at which files come or go, or only their content changes. Whoever writes beside our files must not keep us busy.
+    fn matters(&self, path: &Path, structure: bool) -> bool {
+        self.has_links.load(Ordering::Acquire)
+            || match structure {
+                true => self.scope.may_lead_to_files(path),
+                false => self.scope.is_file(path),
+            }
+    }
+
     fn announce(&self, event: notify::Result<Event>) {
         let is_known = event
             .as_ref()
@@ -113,7 +144,13 @@ impl Signals {
             },
             Err(_) => (None, true),
         };
-        let paths = event.map(|event| event.paths).unwrap_or_default();
+        let mut paths = event.map(|event| event.paths).unwrap_or_default();
+        if is_known {
+            paths.retain(|path| self.matters(path, structure));
+            if paths.is_empty() {
+                return;
+            }
+        }
         let mut news = self.news.lock();
         if structure && is_known {
             for path in &paths {
@@ -197,5 +234,74 @@ impl Watcher {
         self.refused
             .retain(|directory| directories.contains(directory));
         any_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, DataChange, RemoveKind};
+
+    use super::*;
+    use crate::files::FileSet;
+
+    const CREATED: EventKind = EventKind::Create(CreateKind::File);
+    const CHANGED: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    const FROM: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
+    const TO: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+    const REMOVED: EventKind = EventKind::Remove(RemoveKind::Folder);
+
+    fn signals() -> Signals {
+        let set = FileSet {
+            paths: vec!["/mesh/services".into(), "/mesh/one.yaml".into()],
+            extensions: &["yaml"],
+            bytes_max: 100,
+        };
+        Signals::new(set.scope())
+    }
+
+    /// What is left to look at after these events: hints and what was touched.
+    fn heard(signals: &Signals, events: &[(EventKind, &str)]) -> (usize, usize) {
+        for (kind, path) in events {
+            signals.announce(Ok(Event::new(*kind).add_path(path.into())));
+        }
+        let News { hints, touched, .. } = signals.take();
+        (hints.len(), touched.len())
+    }
+
+    #[test]
+    fn whoever_writes_beside_the_files_keeps_nobody_busy() {
+        let signals = signals();
+        for path in ["/mesh/prepared.yaml", "/mesh/services/.a.yaml.tmp"] {
+            let events = [CREATED, CHANGED, CLOSED, FROM].map(|kind| (kind, path));
+            assert_eq!(heard(&signals, &events), (0, 0), "{path}");
+        }
+        let written = [CHANGED, CLOSED].map(|kind| (kind, "/mesh/services/README"));
+        assert_eq!(heard(&signals, &written), (0, 0));
+    }
+
+    #[test]
+    fn what_may_be_a_file_or_lead_to_one_is_heard() {
+        let signals = signals();
+        for (event, expected) in [
+            ((TO, "/mesh/services/a.yaml"), (1, 1)),
+            ((CLOSED, "/mesh/one.yaml"), (1, 0)),
+            // Perhaps a directory, or a link to one.
+            ((CREATED, "/mesh/services/team"), (0, 1)),
+            ((CREATED, "/mesh/services"), (0, 1)),
+            ((REMOVED, "/mesh"), (0, 1)),
+        ] {
+            assert_eq!(heard(&signals, &[event]), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn where_there_are_links_everything_is_heard() {
+        let signals = signals();
+        let elsewhere = [(TO, "/elsewhere/..data")];
+        assert_eq!(heard(&signals, &elsewhere), (0, 0));
+        assert!(signals.heed_links());
+        assert!(!signals.heed_links());
+        assert_eq!(heard(&signals, &elsewhere), (1, 1));
     }
 }

@@ -44,8 +44,8 @@ struct Addresses {
 const CONFIGURATION: &str = "bowline.yaml";
 /// How long a server may need until it is ready: with ten thousand services and an unoptimised build it is long.
 const READY_MAX: Duration = Duration::from_secs(180);
-/// A file that nobody reads: one that is being prepared.
-const PREPARED: &str = "prepared";
+/// A file that nobody reads, in a folder that nobody watches: one that is being prepared.
+const PREPARED: &str = "prepared/file";
 
 impl Bowline {
     /// Writes a world as files and starts a server for it. Its state is kept in the folder, so that a server that is started anew has its
@@ -59,7 +59,13 @@ impl Bowline {
         folder: &Path,
         security: &Security,
     ) -> Result<Self> {
-        for sub in world.inventories().into_iter().chain([MANIFESTS]) {
+        let prepared = Path::new(PREPARED).parent().and_then(Path::to_str);
+        for sub in world
+            .inventories()
+            .into_iter()
+            .chain([MANIFESTS])
+            .chain(prepared)
+        {
             fs::create_dir_all(folder.join(sub))?;
         }
         for File { path, content } in world.files() {
