@@ -41,6 +41,42 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// A step to these resources with the versions that they have on the wire behind their parents, if those are known.
+    fn new<'r>(
+        resource_type: ResourceType,
+        resources: impl Iterator<Item = &'r (Resource, Version)>,
+        parents: Option<&Layer>,
+    ) -> Option<Self> {
+        let mut bytes = 0;
+        let resources = resources.map(|(resource, own)| {
+            bytes += entry_bytes_max(resource_type, resource);
+            let version = match parents {
+                Some(parents) => {
+                    let (parent, name) = resource_type.parent_of(resource.name())?;
+                    own.combined_with(parents.get(parent, name)?.version())
+                }
+                None => *own,
+            };
+            Some((resource.clone(), version))
+        });
+        let resources: Option<Box<[_]>> = resources.collect();
+        Some(Self {
+            resources: resources?,
+            bytes,
+            encoded: OnceLock::new(),
+        })
+    }
+
+    /// The fingerprint of what it says.
+    fn content(&self) -> Version {
+        let said = self.resources.iter();
+        let parts: Vec<_> = said
+            .map(|(resource, version)| (resource.name().as_bytes(), version.to_bytes()))
+            .collect();
+        let parts = parts.iter();
+        Version::of(parts.flat_map(|(name, version)| [*name, &version[..]]))
+    }
+
     #[cfg(test)]
     pub(crate) fn of(resources: impl IntoIterator<Item = (Resource, Version)>) -> Self {
         Self {
@@ -81,11 +117,23 @@ struct Remembered {
 struct Key {
     from: usize,
     to: usize,
-    parents: usize,
     resource_type: ResourceType,
     variant: Variant,
-    /// What is subscribed to; `None` for everything.
-    names: Option<usize>,
+    about: About,
+}
+
+/// Which step between two layers it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    /// All that differs, with the versions that resources have by themselves.
+    Everything,
+    /// What is asked for: the names, none for everything, and the layer of what resources belong to.
+    Asked {
+        names: Option<usize>,
+        parents: usize,
+    },
+    /// What says this: different layers and names make the same of it, as a rule.
+    Saying(Version),
 }
 
 #[derive(Debug)]
@@ -101,14 +149,8 @@ enum Known {
     /// There is none.
     None,
     Step(Arc<Step>),
-    /// It is that of who subscribes to everything.
-    All,
-}
-
-impl From<Option<Step>> for Known {
-    fn from(step: Option<Step>) -> Self {
-        step.map_or(Self::None, |step| Self::Step(Arc::new(step)))
-    }
+    /// It is what says this.
+    Says(Version),
 }
 
 /// What a stream is told that goes from one snapshot to another.
@@ -121,12 +163,12 @@ enum Told {
     More,
 }
 
-impl From<&Known> for Told {
-    fn from(known: &Known) -> Self {
-        match known {
-            Known::Step(step) if step.resources.is_empty() => Self::Nothing,
-            Known::Step(step) => Self::Step(step.clone()),
-            Known::None | Known::All => Self::More,
+impl From<Option<Arc<Step>>> for Told {
+    fn from(step: Option<Arc<Step>>) -> Self {
+        match step {
+            Some(step) if step.resources.is_empty() => Self::Nothing,
+            Some(step) => Self::Step(step),
+            None => Self::More,
         }
     }
 }
@@ -203,60 +245,57 @@ impl Steps {
             return Told::More;
         }
         let names = (!subscription.has_wildcard()).then(|| subscription.names());
-        let everything = Key {
+        let key = |about| Key {
             from: Arc::as_ptr(from).addr(),
             to: Arc::as_ptr(to).addr(),
-            parents: parents.map_or(0, |parents| Arc::as_ptr(parents).addr()),
             resource_type,
             variant,
-            names: None,
+            about,
         };
-        let key = Key {
+        let asked = About::Asked {
             names: names.map(Names::address),
-            ..everything
+            parents: parents.map_or(0, |parents| Arc::as_ptr(parents).addr()),
         };
-        let known = self.recall(&key);
-        if let Some(own @ (Known::None | Known::Step(_))) = &known {
-            return own.into();
+        let known = match self.recall(&key(asked)) {
+            Some(Known::Says(content)) => self.recall(&key(About::Saying(content))),
+            known => known,
+        };
+        match known {
+            Some(Known::None) => return Told::More,
+            Some(Known::Step(step)) => return Told::from(Some(step)),
+            Some(Known::Says(_)) | None => {}
         }
         // Nothing is made under the lock. Two streams may do it at once, and one result is kept.
-        let remember = |key, known, names: Option<&Names>| {
+        let remember = |about, known, parents: Option<&Arc<Layer>>, names: Option<&Names>| {
             let entry = Entry {
                 known,
                 is_used: true,
                 _held: (from.clone(), to.clone(), parents.cloned(), names.cloned()),
             };
-            self.remembered.lock().insert(key, entry)
+            self.remembered.lock().insert(key(about), entry)
         };
-        let differs = Differs {
-            from,
-            to,
-            parents: parents.map(|layer| &**layer),
-            resource_type,
-        };
-        let all = self.recall(&everything).unwrap_or_else(|| {
-            remember(everything, differs.step(bytes_max, |_| true).into(), None)
+        let everything = self.recall(&key(About::Everything)).unwrap_or_else(|| {
+            let everything = everything(from, to, resource_type);
+            let known = everything.map_or(Known::None, |step| Known::Step(Arc::new(step)));
+            remember(About::Everything, known, None, None)
         });
-        let Some(names) = names else {
-            return Told::from(&all);
-        };
-        let is_asked_for = |resource: &Resource| subscription.asks_for_resource(resource);
-        let known = known.unwrap_or_else(|| {
-            let made = match &all {
-                // Nearly always, so that what is encoded is the same for all of them.
-                Known::Step(all) if all.resources.iter().all(|(it, _)| is_asked_for(it)) => {
-                    Known::All
-                }
-                Known::Step(_) | Known::None | Known::All => {
-                    differs.step(bytes_max, is_asked_for).into()
-                }
+        let step = everything.step().and_then(|everything| {
+            let is_asked_for = |(resource, _): &&(Resource, Version)| {
+                names.is_none() || subscription.asks_for_resource(resource)
             };
-            remember(key, made, Some(names))
+            let resources = everything.resources.iter().filter(is_asked_for);
+            let step = Step::new(resource_type, resources, parents.map(|layer| &**layer))?;
+            (step.bytes <= bytes_max).then_some(step)
         });
-        match known {
-            Known::All => Told::from(&all),
-            own => Told::from(&own),
-        }
+        let Some(step) = step else {
+            remember(asked, Known::None, parents, names);
+            return Told::More;
+        };
+        let content = step.content();
+        let known = Known::Step(Arc::new(step));
+        let known = remember(About::Saying(content), known, None, None);
+        remember(asked, Known::Says(content), parents, names);
+        Told::from(known.step().cloned())
     }
 
     /// What is remembered of a step.
@@ -280,12 +319,18 @@ impl Steps {
     }
 }
 
+impl Known {
+    fn step(&self) -> Option<&Arc<Step>> {
+        match self {
+            Self::Step(step) => Some(step),
+            Self::None | Self::Says(_) => None,
+        }
+    }
+}
+
 impl Entry {
     fn bytes(&self) -> usize {
-        match &self.known {
-            Known::Step(step) => step.bytes,
-            Known::None | Known::All => 0,
-        }
+        self.known.step().map_or(0, |step| step.bytes)
     }
 }
 
@@ -336,53 +381,22 @@ fn difference<'s>(
     }
 }
 
-/// Two layers of which one came after the other, and the layer with what their resources belong to.
-struct Differs<'l> {
-    from: &'l Layer,
-    to: &'l Layer,
-    parents: Option<&'l Layer>,
-    resource_type: ResourceType,
-}
-
-impl Differs<'_> {
-    /// The step from one to the other for who asks for these resources, if members with other content are all that it is about, each of
-    /// which belongs to a resource of `parents` if it belongs to any.
-    fn step(&self, bytes_max: usize, is_asked_for: impl Fn(&Resource) -> bool) -> Option<Step> {
-        let resource_type = self.resource_type;
-        let [from, to] = [self.from, self.to].map(|layer| layer.of_type(resource_type));
-        if !to.has_same_but_members(from) {
-            return None;
-        }
-        let mut resources = Vec::new();
-        let mut bytes = 0;
-        for change in to.changes_since(from) {
-            let ResourceChange::Upserted(resource) = change else {
-                return None;
-            };
-            from.member(resource.name())?;
-            if !is_asked_for(resource) {
-                continue;
-            }
-            bytes += entry_bytes_max(resource_type, resource);
-            if bytes > bytes_max {
-                return None;
-            }
-            let own = resource.version();
-            let version = match self.parents {
-                Some(parents) => {
-                    let (parent, name) = resource_type.parent_of(resource.name())?;
-                    own.combined_with(parents.get(parent, name)?.version())
-                }
-                None => own,
-            };
-            resources.push((resource.clone(), version));
-        }
-        Some(Step {
-            bytes,
-            resources: resources.into(),
-            encoded: OnceLock::new(),
-        })
+/// The step from one layer to the one that came after it for who asks for everything, if members with other content are all that it is about.
+/// Resources have their own versions in it.
+fn everything(from: &Layer, to: &Layer, resource_type: ResourceType) -> Option<Step> {
+    let [from, to] = [from, to].map(|layer| layer.of_type(resource_type));
+    if !to.has_same_but_members(from) {
+        return None;
     }
+    let mut resources = Vec::new();
+    for change in to.changes_since(from) {
+        let ResourceChange::Upserted(resource) = change else {
+            return None;
+        };
+        from.member(resource.name())?;
+        resources.push((resource.clone(), resource.version()));
+    }
+    Step::new(resource_type, resources.iter(), None)
 }
 
 #[cfg(test)]
@@ -563,14 +577,30 @@ mod tests {
             assert!(!Arc::ptr_eq(&all, &step("CDS a")));
             assert!(Arc::ptr_eq(&step("CDS a"), &step("CDS a")));
         }
-        assert_eq!(scene.steps.remembered.lock().steps.len(), 4);
+        assert_eq!(scene.steps.remembered.lock().steps.len(), 7);
         drop(held);
         scene.steps.forget_unused();
-        assert_eq!(scene.steps.remembered.lock().steps.len(), 4);
+        assert_eq!(scene.steps.remembered.lock().steps.len(), 7);
         scene.steps.forget_unused();
         let remembered = scene.steps.remembered.lock();
         assert!(remembered.steps.is_empty() && remembered.order.is_empty());
         assert_eq!(remembered.bytes, 0);
+    }
+
+    #[test]
+    fn streams_with_clusters_of_their_own_are_told_the_same_where_those_that_matter_are_the_same() {
+        let from = snapshot_of(1, &["EDS a 1"]);
+        let to = snapshot_of(2, &["EDS a 2"]);
+        let [one, other, another] = [
+            &["CDS a 1"][..],
+            &["CDS a 1", "CDS b 1"],
+            &["CDS a 2", "CDS b 1"],
+        ]
+        .map(|clusters| snapshot_of(1, clusters));
+        let scene = Scene::new();
+        let step = |parents| scene.step("EDS a", &from, &to, parents).step();
+        assert!(Arc::ptr_eq(&step(&one), &step(&other)));
+        assert!(!Arc::ptr_eq(&step(&one), &step(&another)));
     }
 
     #[test]
