@@ -4,6 +4,7 @@ mod bootstrap;
 mod ca;
 mod check;
 mod client;
+mod envoy_version;
 mod loads;
 mod offline;
 mod output;

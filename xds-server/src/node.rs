@@ -225,15 +225,24 @@ pub fn route_delivery(node: &Node, stream: StreamKind) -> RouteDelivery {
             coverage: Coverage::All | Coverage::One(_),
         } => false,
     };
-    let is_new_enough = match &node.user_agent_version_type {
-        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
-            build.version.as_ref().is_some_and(|version| {
-                (version.major_number, version.minor_number) >= TAKES_HOSTS_SINCE
-            })
-        }
-        Some(UserAgentVersionType::UserAgentVersion(_)) | None => false,
+    let version = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
+            .version
+            .as_ref()
+            .map(|version| (version.major_number, version.minor_number)),
+        Some(UserAgentVersionType::UserAgentVersion(_)) | None => None,
     };
-    match is_one_stream && node.user_agent_name == "envoy" && is_new_enough {
+    match version {
+        Some((major, minor)) if is_one_stream && node.user_agent_name == "envoy" => {
+            route_delivery_of(major, minor)
+        }
+        Some(_) | None => RouteDelivery::Whole,
+    }
+}
+
+/// How routes come to an Envoy of this version that speaks delta on one stream.
+pub fn route_delivery_of(major: u32, minor: u32) -> RouteDelivery {
+    match (major, minor) >= TAKES_HOSTS_SINCE {
         true => RouteDelivery::ByHost,
         false => RouteDelivery::Whole,
     }

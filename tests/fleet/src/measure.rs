@@ -30,7 +30,7 @@ impl Moment {
     /// When the process is not there.
     pub fn now(server: u32) -> Result<Self> {
         Ok(Self {
-            server: process(&server.to_string())?,
+            server: processor_time(server)?,
             fleet: process("self")?,
             machine: machine()?,
         })
@@ -55,6 +55,14 @@ impl std::ops::AddAssign for Used {
         self.fleet += other.fleet;
         self.other += other.other;
     }
+}
+
+/// Processor time of a process until now.
+///
+/// # Errors
+/// When the process is not there.
+pub fn processor_time(id: u32) -> Result<Duration> {
+    process(&id.to_string())
 }
 
 /// Processor time of all threads of a process, of those that have ended too.

@@ -345,6 +345,11 @@ impl<P: Protocol> Session<P> {
         now: Instant,
         overdue: Overdue,
     ) -> Option<Response> {
+        for track in self.tracks.iter_mut() {
+            if Role::of(track.resource_type) == role {
+                track.pass(stage);
+            }
+        }
         let referrers_settled = self.referrers_settled();
         let mut after = None;
         while let Some(resource_type) = self.next_with_work(role, stage, after) {

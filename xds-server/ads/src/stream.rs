@@ -4,9 +4,10 @@
 //! worked for, and nothing is made before it can be sent.
 
 use std::{
-    future::{poll_fn, ready},
+    future::poll_fn,
+    mem,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::{Instant, SystemTime},
 };
 
@@ -222,68 +223,77 @@ where
 {
     /// Works until there is something to send; none when the client is gone.
     async fn response<S: Source>(&mut self, server: &Server<S>) -> Result<Option<Encoded>, Status> {
+        // What was sent last may have made room for more.
+        let mut look = Look {
+            is_due: true,
+            deadline: None,
+        };
         loop {
-            for _ in 0..REQUESTS_AT_ONCE {
-                let request = tokio::select! {
-                    biased;
-                    request = self.requests.next() => request?,
-                    () = ready(()) => break,
-                };
-                let Some(request) = request else {
-                    return Ok(None);
-                };
-                self.take_request(request, server).await?;
-            }
-            if server.shutdown.is_cancelled() {
-                return Err(shutting_down());
-            }
-            // A client that was slow to read gets what is newest now.
-            if self.snapshots.has_changed().map_err(closed)? {
-                self.hear();
-            }
-            if let Some(response) = self.session.next(clock()) {
-                let encoded = server.encodings.encode::<P>(&response);
-                self.note_sent(&response, encoded.len);
-                return Ok(Some(encoded));
-            }
-            if !self.session.awaits_client() {
-                // Makes room for the next stream as soon as this one has started.
-                self.starting = None;
-                self.snapshots.note_settled();
-            }
-            if self.is_to_retire() {
-                return Ok(None);
-            }
-            match self.wait(server).await? {
-                Wake::Request(Some(request)) => self.take_request(request, server).await?,
-                Wake::Request(None) => return Ok(None),
-                Wake::Other => {}
+            match poll_fn(|context| self.poll_step(server, &mut look, context)).await? {
+                Step::Send(response) => return Ok(Some(response)),
+                Step::Gone => return Ok(None),
+                Step::Moved(moved) => {
+                    Box::pin(self.follow(moved, server)).await?;
+                    look.is_due = true;
+                }
             }
         }
     }
 
-    /// Waits for anything that may lead to a response: a request, a snapshot (taken here), or a deadline.
-    async fn wait<S: Source>(&mut self, server: &Server<S>) -> Result<Wake<P::Request>, Status> {
-        let deadline = self.session.next_deadline().map(Into::into);
-        poll_fn(|context| {
-            self.ending.watch(context);
+    /// Takes what has come (requests, a snapshot, a deadline) and looks whether it leads to a response.
+    fn poll_step<S: Source>(
+        &mut self,
+        server: &Server<S>,
+        look: &mut Look,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Step<P>, Status>> {
+        self.ending.watch(context);
+        loop {
             if server.shutdown.is_cancelled() {
                 return Poll::Ready(Err(shutting_down()));
             }
-            if let Poll::Ready(request) = self.requests.poll_next(context) {
-                return Poll::Ready(request.map(Wake::Request));
+            let mut may_have_more = true;
+            for _ in 0..REQUESTS_AT_ONCE {
+                let request = match self.requests.poll_next(context)? {
+                    Poll::Ready(Some(request)) => request,
+                    Poll::Ready(None) => return Poll::Ready(Ok(Step::Gone)),
+                    Poll::Pending => {
+                        may_have_more = false;
+                        break;
+                    }
+                };
+                look.is_due = true;
+                if let Some(moved) = self.receive_request(request)? {
+                    return Poll::Ready(Ok(Step::Moved(moved)));
+                }
             }
+            // A client that was slow to read gets what is newest now.
             if let Poll::Ready(changed) = self.snapshots.poll_changed(context) {
                 changed.map_err(closed)?;
                 self.hear();
-                return Poll::Ready(Ok(Wake::Other));
+                look.is_due = true;
             }
-            if self.is_to_retire() || self.alarm.poll(deadline, context).is_ready() {
-                return Poll::Ready(Ok(Wake::Other));
+            if mem::take(&mut look.is_due) {
+                if let Some(response) = self.session.next(clock()) {
+                    let encoded = server.encodings.encode::<P>(&response);
+                    self.note_sent(&response, encoded.len);
+                    return Poll::Ready(Ok(Step::Send(encoded)));
+                }
+                if !self.session.awaits_client() {
+                    // Makes room for the next stream as soon as this one has started.
+                    self.starting = None;
+                    self.snapshots.note_settled();
+                }
+                look.deadline = self.session.next_deadline().map(Into::into);
             }
-            Poll::Pending
-        })
-        .await
+            if self.is_to_retire() {
+                return Poll::Ready(Ok(Step::Gone));
+            }
+            look.is_due = self.alarm.poll(look.deadline, context).is_ready();
+            if !look.is_due && !may_have_more {
+                return Poll::Pending;
+            }
+        }
     }
 
     /// Whoever has something for the stream has rung.
@@ -305,18 +315,6 @@ where
         if let Some(snapshot) = self.snapshots.current() {
             self.connected.has_snapshot();
             self.session.update(snapshot);
-        }
-    }
-
-    async fn take_request<S: Source>(
-        &mut self,
-        request: P::Request,
-        server: &Server<S>,
-    ) -> Result<(), Status> {
-        match self.receive_request(request)? {
-            // As good as never: it must not make the futures of all streams larger.
-            Some(moved) => Box::pin(self.follow(moved, server)).await,
-            None => Ok(()),
         }
     }
 
@@ -452,12 +450,20 @@ struct Moved<P: Protocol> {
     interest: P::Interest,
 }
 
-/// Why a stream has something to do.
-enum Wake<R> {
-    /// A request, or the end of them.
-    Request(Option<R>),
-    /// A snapshot was taken, or time has passed.
-    Other,
+/// What a stream has come to.
+enum Step<P: Protocol> {
+    Send(Encoded),
+    /// The client is gone, or is to come again.
+    Gone,
+    /// The client says that it is another.
+    Moved(Box<Moved<P>>),
+}
+
+/// Whether there is a reason to ask the session for a response.
+struct Look {
+    is_due: bool,
+    /// When there will be, if nothing else happens.
+    deadline: Option<tokio::time::Instant>,
 }
 
 fn kind<P: Protocol>(coverage: Coverage) -> StreamKind {

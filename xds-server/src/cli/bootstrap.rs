@@ -1,7 +1,6 @@
 //! `bowline bootstrap`: what an Envoy, or an application with gRPC's own xDS, is started with.
 
 mod envoy;
-mod envoy_version;
 mod grpc;
 
 use std::net::IpAddr;
@@ -16,9 +15,8 @@ use bowline_mesh::{GatewayName, Hostname, Locality, NameError, Namespace, Networ
 use clap::{Args, ValueEnum};
 
 use self::envoy::{Bootstrap, Host, HostPort, ProxyRole, ServerIdentity, Tls, XdsProtocol};
-use self::envoy_version::EnvoyVersion;
 use super::output::{self, Document};
-use super::{Outcome, Usage};
+use super::{Outcome, Usage, envoy_version::EnvoyVersion};
 use crate::config::{Config, XdsCertificates};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::bootstrap::{CaptureMode, ObjectName};
 use super::client::AdminUrl;
+use super::envoy_version::EnvoyVersion;
 use super::output::{self, Document};
 use super::{Outcome, offline, path_segment};
 use crate::admin::resources::{self, Selection, TypeName};
@@ -47,6 +48,9 @@ pub(super) struct Command {
     /// The application itself, whose gRPC library speaks xDS, instead of a sidecar beside it
     #[arg(long, requires = "workload", conflicts_with = "capture")]
     grpc: bool,
+    /// The version of the proxy's Envoy: older ones than 1.38 take no virtual hosts by themselves, but whole route configurations
+    #[arg(long, value_name = "VERSION", default_value_t = EnvoyVersion::NEWEST, conflicts_with_all = ["admin", "grpc"])]
+    envoy_version: EnvoyVersion,
     /// Resources of this type only
     #[arg(long = "type", value_name = "cds|eds|lds|rds|vhds|sds")]
     resource_type: Option<TypeName>,
@@ -61,6 +65,7 @@ pub(super) struct Command {
 const EXAMPLE: &str = "Examples:
   bowline render --config bowline.yaml --workload shop/cart-1 --type cds
   bowline render --config bowline.yaml --gateway default/edge --type vhds
+  bowline render --config bowline.yaml --gateway default/edge --envoy-version 1.37 --type rds
   bowline render --config bowline.yaml --east-west vpc-2 --type eds
   bowline render --config bowline.yaml --workload shop/web-1 --grpc --type lds --name cart:50051
   bowline render --admin http://127.0.0.1:15014 --proxy cart-1.shop";
@@ -89,7 +94,10 @@ fn from_files(
     config: &Config,
 ) -> Result<BTreeMap<&'static str, Vec<resources::Listed>>> {
     let offline = offline::read(config);
-    let proxy = proxy(command, &offline)?;
+    let proxy = Proxy {
+        route_delivery: command.envoy_version.route_delivery(),
+        ..proxy(command, &offline)?
+    };
     let Rendered { snapshot, problems } = render(&offline.mesh, &proxy);
     if !problems.is_empty() {
         output::complain(&format!(

@@ -130,6 +130,28 @@ fn check_names_what_is_wrong_and_has_exit_status_1() {
 }
 
 #[test]
+fn render_shows_routes_as_the_version_of_envoy_takes_them() {
+    let directory = directory();
+    let line = "render --config bowline.yaml --workload shop/cart-1 -o json";
+    let hosts = |version: &str| {
+        let all = run(directory.path(), &format!("{line}{version}")).success();
+        let all: Value = serde_json::from_str(&all).unwrap();
+        let of = |list: &Value| list.as_array().map_or(0, Vec::len);
+        let tables = all["RDS"].as_array().unwrap().iter();
+        let within: usize = tables
+            .map(|table| of(&table["resource"]["virtual_hosts"]))
+            .sum();
+        (of(&all["VHDS"]), within)
+    };
+    let (by_themselves, none) = hosts("");
+    let (no, within) = hosts(" --envoy-version 1.37.2");
+    assert!(by_themselves > 0 && within > 0);
+    assert_eq!((none, no), (0, 0));
+    let old = run(directory.path(), &format!("{line} --envoy-version 1.20"));
+    assert_eq!(old.status, 2, "{old:?}");
+}
+
+#[test]
 fn render_shows_what_a_workload_would_get() {
     let directory = directory();
     let line = "render --config bowline.yaml --workload shop/cart-1 -o json";

@@ -1,9 +1,12 @@
 //! One change, until the last proxy has it; again and again, by turns.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 
 use super::{Arena, Deployment, Measuring, PATIENCE, QUIET};
 use crate::{
+    measure::processor_time,
     report::{Measured, Row},
     server::Server,
     statistics::milliseconds,
@@ -24,7 +27,11 @@ pub(super) async fn run(
     for _ in 0..repetitions {
         let change = change(arena.next_marker());
         let world = arena.world;
-        for (deployment, result) in arena.deployments.iter_mut().zip(&mut results) {
+        for (turn, result) in results.iter_mut().enumerate() {
+            until_all_rest(&arena.deployments).await?;
+            let Some(deployment) = arena.deployments.get_mut(turn) else {
+                continue;
+            };
             if let Some(Ok(measured)) = result
                 && let Err(error) = once(deployment, &world, change, world.proxies, measured).await
             {
@@ -50,6 +57,26 @@ pub(super) async fn run(
     }
     arena.settle(name, results)
 }
+
+/// Waits until no server works any more: what one does after its turn, others must not pay for.
+async fn until_all_rest(deployments: &[Deployment]) -> Result<()> {
+    let used = || -> Result<Duration> {
+        let processes = deployments.iter().map(|it| it.server.process());
+        processes.map(processor_time).sum()
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < REST_MAX {
+        let before = used()?;
+        tokio::time::sleep(QUIET).await;
+        if used()? - before < QUIET / 10 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Some never rest.
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// What was recorded has no resources that are new.
 fn can(server: &Server, change: Change) -> bool {

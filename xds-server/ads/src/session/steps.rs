@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     protocol::Variant,
+    stage::Stage,
     track::{Held, Owed, Track},
     work::{Context, Work, entry_bytes_max},
 };
@@ -189,18 +190,7 @@ impl Track {
         steps: &Steps,
         bytes_max: usize,
     ) -> Option<Work> {
-        let is_plain = !self.must_answer
-            && !self.is_unfinished
-            && self.lingering.is_empty()
-            && !self.has_rare()
-            && !self.subscription.is_empty()
-            && matches!(&self.owed, Owed::Names(names) if names.is_empty())
-            && match &self.held {
-                Held::Nothing => true,
-                Held::Each(claims) => claims.is_empty(),
-                Held::AllAt(_) => false,
-            };
-        if !is_plain {
+        if !self.is_plain() {
             return None;
         }
         let step = match steps.between(
@@ -219,6 +209,33 @@ impl Track {
             step,
             ..Work::default()
         })
+    }
+
+    /// Goes along with a stage in which nothing of this type differs from what was sent, as is so of most types in most stages.
+    pub(crate) fn pass(&mut self, stage: &Stage) {
+        if let Some(sent) = &self.sent
+            && sent.number != stage.number
+            && self.is_plain()
+            && let Difference::Nowhere =
+                difference(&sent.snapshot, &stage.snapshot, self.resource_type)
+        {
+            self.sent = Some(stage.clone());
+        }
+    }
+
+    /// Whether what the client is to be told depends on nothing but its subscription and what it was sent.
+    fn is_plain(&self) -> bool {
+        !self.must_answer
+            && !self.is_unfinished
+            && self.lingering.is_empty()
+            && !self.has_rare()
+            && !self.subscription.is_empty()
+            && matches!(&self.owed, Owed::Names(names) if names.is_empty())
+            && match &self.held {
+                Held::Nothing => true,
+                Held::Each(claims) => claims.is_empty(),
+                Held::AllAt(_) => false,
+            }
     }
 }
 

@@ -10,7 +10,7 @@ use bowline_mesh::{Capture, GatewayName, Hostname, Locality, Namespace, Network}
 use bowline_proto::{bowline::node::v1::NodeMetadata, metadata};
 use serde_json::{Value, json};
 
-use super::{envoy_version::EnvoyVersion, grpc};
+use super::{EnvoyVersion, grpc};
 use crate::{cli::sds, node::EAST_WEST};
 
 /// What the bootstrap of one proxy says.

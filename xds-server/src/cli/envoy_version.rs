@@ -1,6 +1,10 @@
-//! Which Envoy a bootstrap is for: an Envoy refuses to start with a field that it does not know.
+//! Which Envoy something is for: an Envoy refuses to start with a field that it does not know, and takes routes as its version can.
 
 use std::{fmt, str::FromStr};
+
+use bowline_mesh::RouteDelivery;
+
+use crate::node;
 
 /// A minor version of Envoy: fields come with minor versions only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +34,11 @@ impl EnvoyVersion {
 
     const fn new(major: u32, minor: u32) -> Self {
         Self { major, minor }
+    }
+
+    /// How routes come to it, on the stream that a bootstrap makes.
+    pub(super) fn route_delivery(self) -> RouteDelivery {
+        node::route_delivery_of(self.major, self.minor)
     }
 
     /// Whether a tag of our own may stand in the place of one of Envoy's (`stats_config.allow_default_tag_overrides`).
