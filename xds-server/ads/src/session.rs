@@ -242,6 +242,17 @@ impl<P: Protocol> Session<P> {
         !self.tracks.iter().all(Track::is_ready)
     }
 
+    /// The types that are subscribed to, and of which nothing can be sent before the client has answered; and the others.
+    pub(crate) fn waiting_types(&self) -> [impl Iterator<Item = ResourceType> + '_; 2] {
+        [false, true].map(|is_ready| {
+            let tracks = self
+                .tracks
+                .iter()
+                .filter(move |track| track.is_ready() == is_ready);
+            tracks.map(|track| track.resource_type)
+        })
+    }
+
     fn new_track(&mut self, resource_type: ResourceType, interest: &mut P::Interest) -> Track {
         let empty_means_all = resource_type.spec().empty_is_wildcard
             && self.client.empty_requests == EmptyRequests::MeanAll;

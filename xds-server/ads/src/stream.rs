@@ -268,6 +268,7 @@ where
                 }
             }
             // A client that was slow to read gets what is newest now.
+            self.snapshots.listen();
             if let Poll::Ready(changed) = self.snapshots.poll_changed(context) {
                 changed.map_err(closed)?;
                 self.hear();
@@ -291,6 +292,9 @@ where
             }
             look.is_due = self.alarm.poll(look.deadline, context).is_ready();
             if !look.is_due && !may_have_more {
+                // News of what the client has still to answer can wait until it has.
+                let [waiting, others] = self.session.waiting_types();
+                self.snapshots.hush(waiting, others);
                 return Poll::Pending;
             }
         }

@@ -1,6 +1,6 @@
 //! The resources that one View gave rise to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Recipe, Resource, ResourceSet, ResourceType};
 
@@ -86,6 +86,26 @@ impl Layer {
     /// Whether there is none, and none is made.
     pub fn is_empty(&self) -> bool {
         self.types.is_empty() && self.recipes.is_empty()
+    }
+
+    /// The types whose resources are not shared with another layer; `None` where more differs than resources.
+    pub(crate) fn types_that_differ(&self, other: &Self) -> Option<Vec<ResourceType>> {
+        let is_other = |(one, other): ((&ResourceType, &Recipe), (&ResourceType, &Recipe))| {
+            one.0 != other.0 || !one.1.is_same(other.1)
+        };
+        if self.recipes.len() != other.recipes.len()
+            || self.recipes.iter().zip(&other.recipes).any(is_other)
+        {
+            return None;
+        }
+        let types: BTreeSet<ResourceType> = self
+            .types
+            .keys()
+            .chain(other.types.keys())
+            .copied()
+            .collect();
+        let differs = |it: &ResourceType| !self.of_type(*it).is_same(other.of_type(*it));
+        Some(types.into_iter().filter(differs).collect())
     }
 
     /// Whether both share all their content, which is cheap to see. Layers with equal content may say no.

@@ -14,8 +14,8 @@ use imbl::OrdMap;
 use parking_lot::Mutex;
 
 pub use self::mailbox::Progress;
-use self::mailbox::{Mailbox, Readers, Round, UNCOUNTED};
-use crate::{LAYERS_MAX, Layer, Snapshot, Version};
+use self::mailbox::{Mailbox, Readers, Round, Topics, UNCOUNTED};
+use crate::{LAYERS_MAX, Layer, ResourceType, Snapshot, Version};
 
 /// Names one layer: what may influence its content, and nothing else. In order of fingerprints: every stream looks its layers up each time
 /// that it is woken, and names begin alike.
@@ -110,32 +110,39 @@ impl Publisher {
             if is_same {
                 continue;
             }
+            let about = match (&layer, layers.get(&name)) {
+                (Some(new), Some(old)) => {
+                    new.types_that_differ(old).map_or(Topics::ALL, Topics::of)
+                }
+                _ => Topics::ALL,
+            };
             match layer {
                 Some(layer) => layers.insert(name.clone(), layer),
                 None => layers.remove(&name),
             };
-            changed.push(name);
+            changed.push((name, about));
         }
         self.shared.current.store(Arc::new(Generation {
             number,
             is_partial,
             layers,
         }));
-        let woken: Vec<Arc<Mailbox>> = {
+        let concerned: Vec<(Arc<Mailbox>, Topics)> = {
             let readers = self.shared.readers.lock();
             if current.is_partial == is_partial {
-                changed
-                    .iter()
-                    .flat_map(|name| readers.of(name))
-                    .cloned()
-                    .collect()
+                let of = changed.iter().flat_map(|(name, about)| {
+                    let readers = readers.of(name);
+                    readers.map(move |reader| (reader.clone(), *about))
+                });
+                of.collect()
             } else {
                 // What streams may do has changed, if not what they have.
-                readers.all().cloned().collect()
+                let all = readers.all();
+                all.map(|reader| (reader.clone(), Topics::ALL)).collect()
             }
         };
-        if !woken.is_empty() {
-            self.shared.round.begin(&woken);
+        if !concerned.is_empty() {
+            self.shared.round.begin(&concerned);
         }
         number
     }
@@ -185,6 +192,7 @@ impl Publisher {
             shared,
             mailbox,
             busy_since: None,
+            is_hushed: false,
         };
         (assignment, receiver)
     }
@@ -221,7 +229,7 @@ impl Assignment {
         let mut readers = self.shared.readers.lock();
         readers.reassign(&self.mailbox, layers.into());
         drop(readers);
-        self.mailbox.ring(UNCOUNTED);
+        self.mailbox.ring(UNCOUNTED, Topics::ALL);
     }
 
     /// Whether the stream has ended.
@@ -255,6 +263,7 @@ pub struct SnapshotReceiver {
     mailbox: Arc<Mailbox>,
     /// The round of the first news that were taken since the stream was last done with all.
     busy_since: Option<u64>,
+    is_hushed: bool,
 }
 
 impl SnapshotReceiver {
@@ -316,6 +325,28 @@ impl SnapshotReceiver {
         }
     }
 
+    /// From now on the stream is not woken for news in which these types alone differ, of all that it asks for: it has to wait for something
+    /// else before it can do anything about them, and will look then. Until [`Self::listen`].
+    pub fn hush(
+        &mut self,
+        types: impl IntoIterator<Item = ResourceType>,
+        of: impl IntoIterator<Item = ResourceType>,
+    ) {
+        let others = Topics::of(of);
+        let topics = Topics::of(types).without(others);
+        if topics != Topics::default() {
+            self.is_hushed = true;
+            self.mailbox.hush(topics);
+        }
+    }
+
+    /// The stream is woken for everything. To be called before it looks for news, so that none come unheard in between.
+    pub fn listen(&mut self) {
+        if std::mem::take(&mut self.is_hushed) {
+            self.mailbox.hush(Topics::default());
+        }
+    }
+
     fn note_taken(&mut self, round: u64) {
         if self.busy_since.is_none() {
             self.busy_since = Some(round);
@@ -347,7 +378,7 @@ pub struct Bell(Arc<Mailbox>);
 impl Bell {
     /// Wakes the stream.
     pub fn ring(&self) {
-        self.0.ring(UNCOUNTED);
+        self.0.ring(UNCOUNTED, Topics::ALL);
     }
 }
 

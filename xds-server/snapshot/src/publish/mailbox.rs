@@ -17,6 +17,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use super::{LayerName, PublisherClosed};
+use crate::ResourceType;
 
 /// What one stream reads, and whether there is something new in it.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub(super) struct Mailbox {
     layers: Mutex<Arc<[LayerName]>>,
     /// The round that it was rung in and has not been looked into since, or [`NO_NEWS`].
     news: AtomicU64,
+    /// What the stream is not woken for, because it cannot do anything about it yet: [`Topics`].
+    hushed: AtomicU64,
+    /// Whether there are news that it was not woken for.
+    is_silent: AtomicBool,
     /// Whether the stream has taken news and not said since that it is done with them.
     pub(super) is_busy: AtomicBool,
     /// The writer has gone.
@@ -45,17 +50,34 @@ impl Mailbox {
         self.layers.lock().clone()
     }
 
-    /// Says that there is something new since a round. Whether nothing was before.
-    pub(super) fn ring(&self, round: u64) -> bool {
-        let was_empty = self
+    /// Says that there is something new about these topics since a round.
+    pub(super) fn ring(&self, round: u64, about: Topics) -> Rung {
+        // In one order for all with what the stream does (`listen`, `take_news`): either it sees the news, or they see that it listens.
+        let fresh = self
             .news
-            .compare_exchange(NO_NEWS, round, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        // Who has not looked since the last time is awake already.
-        if was_empty {
-            self.waker.wake();
+            .compare_exchange(NO_NEWS, round, Ordering::SeqCst, Ordering::SeqCst);
+        let was_silent = self.is_silent.load(Ordering::SeqCst);
+        if fresh.is_err() && was_silent {
+            self.news.store(round, Ordering::SeqCst);
         }
-        was_empty
+        if about.are_within(Topics(self.hushed.load(Ordering::SeqCst))) {
+            self.is_silent.store(true, Ordering::SeqCst);
+            return Rung::Hushed;
+        }
+        self.is_silent.store(false, Ordering::SeqCst);
+        match fresh.is_ok() || was_silent {
+            true => {
+                self.waker.wake();
+                Rung::Woken
+            }
+            // Who has not looked since the last time is awake already.
+            false => Rung::Awake,
+        }
+    }
+
+    /// From now on the stream is not woken for news about these topics only.
+    pub(super) fn hush(&self, topics: Topics) {
+        self.hushed.store(topics.0, Ordering::SeqCst);
     }
 
     pub(super) fn close(&self) {
@@ -76,7 +98,7 @@ impl Mailbox {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(PublisherClosed);
         }
-        let round = self.news.swap(NO_NEWS, Ordering::AcqRel);
+        let round = self.news.swap(NO_NEWS, Ordering::SeqCst);
         Ok((round != NO_NEWS).then_some(round))
     }
 
@@ -93,6 +115,39 @@ impl Mailbox {
             Err(closed) => Poll::Ready(Err(closed)),
         }
     }
+}
+
+/// What news are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Topics(u64);
+
+impl Topics {
+    pub(super) const ALL: Self = Self(u64::MAX);
+
+    /// Of these types of resources. Types can have a topic in common.
+    pub(super) fn of(types: impl IntoIterator<Item = ResourceType>) -> Self {
+        let topic = |resource_type: ResourceType| 1 << (resource_type.spec().order % 64);
+        Self(types.into_iter().map(topic).fold(0, |all, one| all | one))
+    }
+
+    pub(super) fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    fn are_within(self, others: Self) -> bool {
+        self.without(others) == Self::default()
+    }
+}
+
+/// What came of ringing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rung {
+    /// The stream looks soon.
+    Woken,
+    /// It was rung before and has not looked since: perhaps its client does not read.
+    Awake,
+    /// It looks when it is done with something else.
+    Hushed,
 }
 
 /// How far the streams are with what was published last: nearly all of those that it concerns, for one that reads nothing must not hold up
@@ -112,6 +167,8 @@ pub enum Progress {
 pub(super) struct Round {
     number: AtomicU64,
     untaken: Awaited,
+    /// When no more are left of those that have not taken it, it has reached as many as make another publication worth while.
+    few_taken: AtomicUsize,
     unsettled: Awaited,
     waker: AtomicWaker,
 }
@@ -130,13 +187,15 @@ impl Awaited {
         self.streams.store(streams, Ordering::Release);
     }
 
-    fn note_one(&self) {
+    /// How many are left.
+    fn note_one(&self) -> usize {
         // It may be one too many: of a stream that was about to say so of the last round while this one began.
-        let _ = self
+        let before = self
             .streams
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |streams| {
                 streams.checked_sub(1)
             });
+        before.unwrap_or_default().saturating_sub(1)
     }
 
     fn is_over(&self) -> bool {
@@ -146,29 +205,39 @@ impl Awaited {
 
 /// One in so many streams is not waited for.
 const SPARE: usize = 8;
+/// At least one in so many has to take a publication, also of those that are hushed: where all of them are busy, more publications than they
+/// come to look at help nobody.
+const TAKEN_MIN: usize = 4;
 
 impl Round {
-    /// A publication that concerns these streams: wakes them. Of those that are still busy with what came before nothing is awaited.
-    pub(super) fn begin(&self, woken: &[Arc<Mailbox>]) {
+    /// A publication that concerns these streams, about these topics: wakes those that can do something about it. Of those that are still
+    /// busy with what came before nothing is awaited.
+    pub(super) fn begin(&self, concerned: &[(Arc<Mailbox>, Topics)]) {
         let number = self.number.fetch_add(1, Ordering::AcqRel) + 1;
-        self.untaken.begin(woken.len());
-        self.unsettled.begin(woken.len());
-        let (mut rung, mut idle) = (0, 0);
-        for mailbox in woken {
+        self.untaken.begin(concerned.len());
+        self.few_taken.store(0, Ordering::Release);
+        self.unsettled.begin(concerned.len());
+        let (mut woken, mut hushed, mut idle) = (0, 0, 0);
+        for (mailbox, about) in concerned {
             let was_busy = mailbox.is_busy.load(Ordering::Acquire);
-            let was_empty = mailbox.ring(number);
-            match was_empty {
-                true => rung += 1,
-                false => self.untaken.note_one(),
+            let rung = mailbox.ring(number, *about);
+            match rung {
+                Rung::Woken => woken += 1,
+                Rung::Hushed => hushed += 1,
+                Rung::Awake => drop(self.untaken.note_one()),
             }
-            match was_empty && !was_busy {
+            match rung == Rung::Woken && !was_busy {
                 true => idle += 1,
-                false => self.unsettled.note_one(),
+                false => drop(self.unsettled.note_one()),
             }
         }
+        let all = woken + hushed;
+        let few = all / TAKEN_MIN;
+        let nearly_all = woken - (woken / SPARE + 1).min(woken);
+        self.few_taken.store(all - few, Ordering::Release);
         self.untaken
             .spare
-            .store(rung / SPARE + 1, Ordering::Release);
+            .store(all - nearly_all.max(few), Ordering::Release);
         self.unsettled
             .spare
             .store(idle / SPARE + 1, Ordering::Release);
@@ -178,26 +247,34 @@ impl Round {
 
     /// A stream that was rung in some round has looked, or has ended.
     pub(super) fn note_taken(&self, round: u64) {
-        self.note(round, &self.untaken);
+        if round == self.number.load(Ordering::Acquire) {
+            let left = self.untaken.note_one();
+            self.wake_at(left, &[&self.untaken.spare, &self.few_taken]);
+        }
     }
 
     /// A stream that was idle when it was rung in some round is so again, or has ended.
     pub(super) fn note_settled(&self, round: u64) {
-        self.note(round, &self.unsettled);
+        if round == self.number.load(Ordering::Acquire) {
+            let left = self.unsettled.note_one();
+            self.wake_at(left, &[&self.unsettled.spare]);
+        }
     }
 
-    fn note(&self, round: u64, awaited: &Awaited) {
-        if round != self.number.load(Ordering::Acquire) {
-            return;
-        }
-        awaited.note_one();
-        if awaited.is_over() {
+    /// Wakes whoever waits when so many are left.
+    fn wake_at(&self, left: usize, marks: &[&AtomicUsize]) {
+        if marks
+            .iter()
+            .any(|mark| left == mark.load(Ordering::Acquire))
+        {
             self.waker.wake();
         }
     }
 
     pub(super) fn progress(&self) -> Progress {
-        if self.unsettled.is_over() {
+        let untaken = self.untaken.streams.load(Ordering::Acquire);
+        let have_few = untaken <= self.few_taken.load(Ordering::Acquire);
+        if have_few && self.unsettled.is_over() {
             Progress::Settled
         } else if self.untaken.is_over() {
             Progress::Taken
@@ -231,6 +308,8 @@ impl Readers {
             number: self.next,
             layers: Mutex::new(layers.clone()),
             news: AtomicU64::new(NO_NEWS),
+            hushed: AtomicU64::new(0),
+            is_silent: AtomicBool::new(false),
             is_busy: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             is_abandoned: AtomicBool::new(false),
