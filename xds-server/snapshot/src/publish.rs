@@ -384,6 +384,11 @@ impl Bell {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::AtomicUsize,
+        task::{Wake, Waker},
+    };
+
     use super::*;
     use crate::{Body, Resource, ResourceType, Version};
 
@@ -414,6 +419,31 @@ mod tests {
         let is_woken = receiver.has_changed().unwrap();
         assert!(!receiver.has_changed().unwrap());
         is_woken
+    }
+
+    /// How often a stream was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Woken {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The stream waits, and there is nothing new.
+    fn waiting(receiver: &mut SnapshotReceiver) -> Arc<Woken> {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let polled = receiver.poll_changed(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        woken
     }
 
     #[test]
@@ -538,6 +568,89 @@ mod tests {
         publish(&mut publisher, "3");
         receivers[4].note_settled();
         assert_eq!(publisher.progress(), Progress::Published);
+    }
+
+    #[test]
+    fn news_that_a_stream_can_do_nothing_about_do_not_wake_it_and_are_not_lost() {
+        let (mut publisher, _assignments, mut receivers) = published(1, "1");
+        let receiver = &mut receivers[0];
+        assert!(is_woken(receiver));
+        receiver.hush([ResourceType::CLUSTER], []);
+        let woken = waiting(receiver);
+        publish(&mut publisher, "2");
+        assert_eq!(woken.count(), 0);
+        receiver.listen();
+        assert!(is_woken(receiver));
+
+        // Another type, that the stream can do something about, may have the same topic.
+        receiver.hush([ResourceType::CLUSTER], [ResourceType::CLUSTER]);
+        let woken = waiting(receiver);
+        publish(&mut publisher, "3");
+        assert_eq!(woken.count(), 1);
+        assert!(is_woken(receiver));
+
+        // More differs than that type.
+        receiver.hush([ResourceType::CLUSTER], []);
+        let woken = waiting(receiver);
+        publisher.publish([(LayerName::new("a"), None)]);
+        assert_eq!(woken.count(), 1);
+    }
+
+    #[test]
+    fn a_stream_that_was_not_woken_is_when_there_is_more() {
+        let (mut publisher, _assignments, mut receivers) = published(1, "1");
+        let receiver = &mut receivers[0];
+        assert!(is_woken(receiver));
+        receiver.hush([ResourceType::CLUSTER], []);
+        let woken = waiting(receiver);
+        publish(&mut publisher, "2");
+        receiver.bell().ring();
+        assert_eq!(woken.count(), 1);
+        assert!(is_woken(receiver));
+    }
+
+    #[test]
+    fn where_all_are_busy_a_quarter_has_to_look_before_more_is_published() {
+        let (mut publisher, _assignments, mut receivers) = published(12, "1");
+        for receiver in &mut receivers {
+            assert!(is_woken(receiver));
+            receiver.hush([ResourceType::CLUSTER], []);
+        }
+        for content in ["2", "3"] {
+            publish(&mut publisher, content);
+            assert_eq!(publisher.progress(), Progress::Published);
+        }
+        for receiver in &mut receivers[..3] {
+            assert_eq!(publisher.progress(), Progress::Published);
+            receiver.listen();
+            assert!(is_woken(receiver));
+        }
+        assert_eq!(publisher.progress(), Progress::Settled);
+    }
+
+    #[test]
+    fn those_who_are_busy_hold_up_nobody() {
+        let (mut publisher, _assignments, mut receivers) = published(12, "1");
+        for receiver in &mut receivers {
+            assert!(is_woken(receiver));
+            receiver.note_settled();
+        }
+        publish(&mut publisher, "2");
+        for receiver in &mut receivers[8..] {
+            assert!(is_woken(receiver));
+            receiver.note_settled();
+        }
+        for receiver in &mut receivers[..8] {
+            assert!(is_woken(receiver));
+            receiver.hush([ResourceType::CLUSTER], []);
+        }
+        publish(&mut publisher, "3");
+        for receiver in &mut receivers[8..11] {
+            assert!(publisher.progress() < Progress::Settled);
+            assert!(is_woken(receiver));
+            receiver.note_settled();
+        }
+        assert_eq!(publisher.progress(), Progress::Settled);
     }
 
     #[test]

@@ -56,22 +56,24 @@ impl Mailbox {
         let fresh = self
             .news
             .compare_exchange(NO_NEWS, round, Ordering::SeqCst, Ordering::SeqCst);
-        let was_silent = self.is_silent.load(Ordering::SeqCst);
-        if fresh.is_err() && was_silent {
-            self.news.store(round, Ordering::SeqCst);
+        let is_hushed = about.are_within(Topics(self.hushed.load(Ordering::SeqCst)));
+        // Also who is awake already, as far as is known: others may ring at this moment, and find the stream hushed.
+        if !is_hushed {
+            self.waker.wake();
         }
-        if about.are_within(Topics(self.hushed.load(Ordering::SeqCst))) {
-            self.is_silent.store(true, Ordering::SeqCst);
-            return Rung::Hushed;
+        if fresh.is_err() && !self.is_silent.load(Ordering::SeqCst) {
+            return Rung::Awake;
         }
-        self.is_silent.store(false, Ordering::SeqCst);
-        match fresh.is_ok() || was_silent {
-            true => {
-                self.waker.wake();
-                Rung::Woken
-            }
-            // Who has not looked since the last time is awake already.
-            false => Rung::Awake,
+        self.is_silent.store(is_hushed, Ordering::SeqCst);
+        match fresh {
+            // It reads several layers, is rung for each, and counts once.
+            Err(known) if known == round => return Rung::Awake,
+            Err(_) => self.news.store(round, Ordering::SeqCst),
+            Ok(_) => {}
+        }
+        match is_hushed {
+            true => Rung::Hushed,
+            false => Rung::Woken,
         }
     }
 
@@ -144,7 +146,7 @@ impl Topics {
 pub(super) enum Rung {
     /// The stream looks soon.
     Woken,
-    /// It was rung before and has not looked since: perhaps its client does not read.
+    /// It was rung before, in this round too or in another, and has not looked since: perhaps its client does not read.
     Awake,
     /// It looks when it is done with something else.
     Hushed,
