@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Arena, Deployment, Measuring, PATIENCE, QUIET};
 use crate::{
@@ -65,12 +66,17 @@ async fn until_all_rest(deployments: &[Deployment]) -> Result<()> {
         processes.map(processor_time).sum()
     };
     let begun = Instant::now();
+    let mut looks = interval(QUIET);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks.tick().await;
+    let mut before = used()?;
     while begun.elapsed() < REST_MAX {
-        let before = used()?;
-        tokio::time::sleep(QUIET).await;
-        if used()? - before < QUIET / 10 {
+        looks.tick().await;
+        let now = used()?;
+        if now.saturating_sub(before) < QUIET / 10 {
             break;
         }
+        before = now;
     }
     Ok(())
 }
