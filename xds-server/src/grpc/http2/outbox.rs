@@ -142,3 +142,114 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Outbox<I> {
         Pin::new(&mut gathering.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// A stream that takes so many bytes, and says what it was given in each call.
+    #[derive(Debug, Default)]
+    struct Wire {
+        room: usize,
+        calls: Vec<usize>,
+        flushed: usize,
+        is_shut_down: bool,
+    }
+
+    impl AsyncWrite for Wire {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Poll::Pending;
+            }
+            self.room -= taken;
+            self.calls.push(taken);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushed += 1;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.is_shut_down = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn outbox(room: usize) -> Outbox<Wire> {
+        Outbox::new(Wire {
+            room,
+            ..Wire::default()
+        })
+    }
+
+    /// Writes as h2 does: head and payload, and asks for them to be sent. How much was taken, if any.
+    fn write(outbox: &mut Outbox<Wire>, payload: usize) -> Option<usize> {
+        let context = &mut Context::from_waker(Waker::noop());
+        let (head, payload) = ([0; 9], vec![1; payload]);
+        let parts = [IoSlice::new(&head), IoSlice::new(&payload)];
+        let written = Pin::new(&mut *outbox).poll_write_vectored(context, &parts);
+        assert!(Pin::new(outbox).poll_flush(context).is_ready());
+        match written {
+            Poll::Ready(written) => Some(written.unwrap()),
+            Poll::Pending => None,
+        }
+    }
+
+    fn send(outbox: &Outbox<Wire>) -> bool {
+        let context = &mut Context::from_waker(Waker::noop());
+        outbox.poll_send(context).map(Result::unwrap).is_ready()
+    }
+
+    #[test]
+    fn what_is_written_in_one_turn_goes_out_in_one_call_and_nothing_is_kept() {
+        let mut outbox = outbox(usize::MAX);
+        for _ in 0..3 {
+            assert_eq!(write(&mut outbox, FULL), Some(FULL + 9));
+        }
+        assert!(outbox.0.lock().stream.calls.is_empty());
+        assert!(send(&outbox));
+        assert!(send(&outbox));
+        let gathering = outbox.0.lock();
+        assert_eq!(gathering.stream.calls, [3 * (FULL + 9)]);
+        assert_eq!(gathering.stream.flushed, 1);
+        assert_eq!(gathering.gathered.capacity(), 0);
+    }
+
+    #[test]
+    fn what_a_client_does_not_read_is_gathered_up_to_a_limit() {
+        let mut outbox = outbox(10);
+        let mut written = 0;
+        while let Some(more) = write(&mut outbox, FULL) {
+            written += more;
+        }
+        // Some of it has gone; the rest waits, and no more is taken.
+        assert_eq!(written, GATHERED_MAX);
+        assert!(!send(&outbox));
+        outbox.0.lock().stream.room = usize::MAX;
+        assert!(send(&outbox));
+        let sent: usize = outbox.0.lock().stream.calls.iter().sum();
+        assert_eq!(sent, written);
+        assert_eq!(write(&mut outbox, 1), Some(10));
+    }
+
+    #[test]
+    fn a_connection_that_ends_has_sent_all() {
+        let mut outbox = outbox(10);
+        write(&mut outbox, 91);
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut outbox).poll_shutdown(context).is_pending());
+        assert!(!outbox.0.lock().stream.is_shut_down);
+        outbox.0.lock().stream.room = 90;
+        assert!(Pin::new(&mut outbox).poll_shutdown(context).is_ready());
+        assert!(outbox.0.lock().stream.is_shut_down);
+    }
+}
