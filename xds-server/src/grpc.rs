@@ -16,7 +16,7 @@ use bowline_ads::{Peer, Retiring};
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,11 @@ use self::{
     end::{Ends, Reason},
     http2::Connection,
 };
-use crate::{services::Services, tls::TlsListener};
+use crate::{
+    services::Services,
+    threads::{self, Place, Places},
+    tls::TlsListener,
+};
 
 /// After an error of the listening socket (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -51,7 +55,7 @@ pub struct Lifetime {
 #[derive(Debug)]
 pub enum Listener {
     /// Without TLS: clients prove nothing.
-    Plaintext(TcpListener),
+    Plaintext(TcpListener, Places),
     /// Mutual TLS.
     Tls(TlsListener),
 }
@@ -63,7 +67,7 @@ impl Listener {
     /// When the system does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
-            Self::Plaintext(socket) => socket.local_addr(),
+            Self::Plaintext(socket, _) => socket.local_addr(),
             Self::Tls(listener) => listener.local_address(),
         }
     }
@@ -83,11 +87,13 @@ impl Listener {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept() => match accepted {
-                    Ok((stream, peer, until)) => {
+                    Ok(accepted) => {
                         let (services, lifetime) = (services.clone(), lifetime.clone());
-                        let served =
-                            connection(stream, peer, until, services, lifetime, shutdown.clone());
-                        connections.spawn(served);
+                        let shutdown = shutdown.clone();
+                        let (arrived, place) = accepted;
+                        place.spawn(&mut connections, |place| {
+                            connection(arrived, place, services, lifetime, shutdown)
+                        });
                     }
                     Err(error) => {
                         warn!(%error, "the xDS listener cannot accept connections; it tries again");
@@ -104,33 +110,62 @@ impl Listener {
         Ok(())
     }
 
-    async fn accept(&mut self) -> io::Result<(Stream, Peer, Option<SystemTime>)> {
+    async fn accept(&mut self) -> io::Result<(Arrived, Place)> {
         match self {
-            Self::Plaintext(socket) => {
+            Self::Plaintext(socket, places) => {
                 let (stream, address) = socket.accept().await?;
-                // Updates are small and urgent.
-                stream.set_nodelay(true)?;
-                Ok((
-                    Box::new(stream),
-                    Peer {
-                        address,
-                        identity: None,
-                    },
-                    None,
-                ))
+                let peer = Peer {
+                    address,
+                    identity: None,
+                };
+                let arrived = Arrived {
+                    transport: Transport::Plaintext(stream),
+                    peer,
+                    proven_until: None,
+                };
+                Ok((arrived, places.take()))
             }
             Self::Tls(listener) => {
-                let (stream, peer) = listener.accept().await;
-                let identity = Some(peer.proven);
-                Ok((
-                    Box::new(stream),
-                    Peer {
-                        address: peer.address,
-                        identity,
-                    },
-                    Some(peer.until),
-                ))
+                let (stream, peer, place) = listener.accept().await;
+                let proven_until = Some(peer.until);
+                let peer = Peer {
+                    address: peer.address,
+                    identity: Some(peer.proven),
+                };
+                let arrived = Arrived {
+                    transport: Transport::Ready(Box::new(stream)),
+                    peer,
+                    proven_until,
+                };
+                Ok((arrived, place))
             }
+        }
+    }
+}
+
+/// A connection that is to be served.
+struct Arrived {
+    transport: Transport,
+    peer: Peer,
+    proven_until: Option<SystemTime>,
+}
+
+enum Transport {
+    /// As it was accepted, on another thread.
+    Plaintext(TcpStream),
+    Ready(Stream),
+}
+
+impl Transport {
+    /// What is read and written on this thread.
+    fn open(self) -> io::Result<Stream> {
+        match self {
+            Self::Plaintext(stream) => {
+                // Updates are small and urgent.
+                stream.set_nodelay(true)?;
+                Ok(Box::new(threads::adopt(stream)?))
+            }
+            Self::Ready(stream) => Ok(stream),
         }
     }
 }
@@ -140,13 +175,24 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 type Stream = Box<dyn ReadWrite>;
 
 async fn connection(
-    stream: Stream,
-    peer: Peer,
-    proven_until: Option<SystemTime>,
+    arrived: Arrived,
+    place: Place,
     services: Services,
     lifetime: Lifetime,
     shutdown: CancellationToken,
 ) {
+    let Arrived {
+        transport,
+        peer,
+        proven_until,
+    } = arrived;
+    let stream = match transport.open() {
+        Ok(stream) => stream,
+        Err(error) => {
+            warn!(peer = %peer.address, %error, "a connection cannot be served; its client may come again");
+            return;
+        }
+    };
     let address = peer.address;
     let (stream, heard) = Watched::new(stream);
     let age_max = lifetime.age_max.map(|age| jittered(age, address));
@@ -163,7 +209,7 @@ async fn connection(
         request
     });
     // In a box, because a future that is passed on is there twice, and connections are many.
-    let mut connection = Box::new(Connection::new(stream, service));
+    let mut connection = Box::new(Connection::new(stream, service, place.home()));
     let ended = loop {
         let reason = tokio::select! {
             biased;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod serve;
 pub mod services;
 pub mod tasks;
+pub mod threads;
 
 pub mod registries;
 

@@ -38,6 +38,7 @@ use crate::{
     services::{Readiness, Services},
     source::MeshSource,
     tasks::Tasks,
+    threads::Places,
     tls::{self, TlsFiles, TlsListener, TlsSource},
 };
 
@@ -57,11 +58,11 @@ pub struct Options {
     pub addresses_file: Option<PathBuf>,
 }
 
-/// Serves until it is told to end.
+/// Serves until it is told to end, connections on threads of their own.
 ///
 /// # Errors
 /// When something that is needed to serve cannot be had. What a registry or a proxy does is never an error here.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub async fn run(options: Options, streams: &Places) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
     let log_control = log::start(&config.log)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
@@ -151,7 +152,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let mut listeners = Vec::new();
     if let Some(address) = config.xds.plaintext {
-        let listener = Listener::Plaintext(bind(address, "xds.address")?);
+        let listener = Listener::Plaintext(bind(address, "xds.address")?, streams.clone());
         addresses.xds = Some(listener.local_addr()?);
         listeners.push(("xds", listener));
     }
@@ -165,6 +166,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let listener = TlsListener::new(
             bind(tls_config.address, "xds.tls.address")?,
             material.clone(),
+            streams.clone(),
         );
         tls_counts = Some(listener.counts());
         tls_status = Some(material.status());

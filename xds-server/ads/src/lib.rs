@@ -7,6 +7,9 @@
 //! connection ──► service ──► stream (moves values) ──► session (decides; no I/O) ──► response ──► wire
 //! ```
 //!
+//! Whoever publishes had better do so on another runtime than the one that serves the streams: a task that is to publish comes to the
+//! end of the queue, behind a fleet that is being sent what was published before.
+//!
 //! Reading order: `session` and the files in it are the protocol; `subscription` and `names` are what clients ask for; `stream`,
 //! `progress` and `service` are the shell around a session; `wire` writes what it says and `grpc` frames it.
 

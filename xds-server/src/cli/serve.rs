@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::Outcome;
-use crate::serve::{self, Options};
+use crate::{
+    serve::{self, Options},
+    threads::Threads,
+};
 
 /// Serve proxies until told to end (SIGTERM); the configuration is followed while running
 #[derive(Debug, Args)]
@@ -32,9 +35,11 @@ pub(super) fn run(command: Command) -> Result<Outcome> {
         .enable_all()
         .build()
         .context("cannot start the threads of the server")?;
-    runtime.block_on(serve::run(Options {
+    let streams = Threads::for_all_cores().context("cannot start the threads of the streams")?;
+    let options = Options {
         config,
         addresses_file,
-    }))?;
+    };
+    runtime.block_on(serve::run(options, &streams.places()))?;
     Ok(Outcome::Success)
 }

@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service;
 
 use self::outbox::Outbox;
+use crate::threads::Home;
 
 /// Envoys without ADS open a stream per cluster on one connection; hyper would allow 200.
 const STREAMS_MAX: u32 = 1_000_000;
@@ -65,7 +66,8 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
 {
-    pub(super) fn new(stream: I, service: S) -> Self {
+    /// To be served on this thread.
+    pub(super) fn new(stream: I, service: S, home: Arc<Home>) -> Self {
         let outbox = Outbox::new(stream);
         let handshake = server::Builder::new()
             .initial_window_size(WINDOW)
@@ -80,7 +82,7 @@ where
             service,
             exchanges: FuturesUnordered::new(),
             is_shutting_down: false,
-            bells: Arc::default(),
+            bells: Arc::new(Bells::new(home)),
         }
     }
 
@@ -190,6 +192,7 @@ struct Bells {
     /// Which have rung since somebody looked, and whether somebody is looking.
     state: AtomicU8,
     task: AtomicWaker,
+    home: Arc<Home>,
 }
 
 /// How often a connection is looked at before others have their turn: one that has much to say calls itself again and again.
@@ -202,17 +205,16 @@ const WIRE: u8 = 2;
 /// Somebody is looking.
 const WATCHED: u8 = 4;
 
-impl Default for Bells {
+impl Bells {
     /// There is something to begin with.
-    fn default() -> Self {
+    fn new(home: Arc<Home>) -> Self {
         Self {
             state: AtomicU8::new(WIRE),
             task: AtomicWaker::new(),
+            home,
         }
     }
-}
 
-impl Bells {
     /// From now on this task is woken.
     fn answered_by(&self, waker: &Waker) {
         self.task.register(waker);
@@ -235,13 +237,19 @@ impl Bells {
     /// Looks no longer; the task comes back if there is more to look at.
     fn pass_on(&self) {
         if self.state.fetch_and(!WATCHED, Ordering::AcqRel) & !WATCHED != 0 {
-            self.task.wake();
+            self.call();
         }
     }
 
     fn ring(&self, bell: u8) {
         if self.state.fetch_or(bell, Ordering::AcqRel) == 0 {
-            self.task.wake();
+            self.call();
+        }
+    }
+
+    fn call(&self) {
+        if let Some(task) = self.task.take() {
+            self.home.wake(task);
         }
     }
 
@@ -375,7 +383,7 @@ impl Body for Incoming {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::Mutex};
+    use std::{convert::Infallible, num::NonZero, sync::Mutex};
 
     use bytes::BytesMut;
     use futures_util::stream;
@@ -389,6 +397,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
+    use crate::threads::Threads;
 
     /// As much as a client here takes without reading.
     const TEXT: &str = "0123456789012345678901234567890123456789";
@@ -402,6 +411,7 @@ mod tests {
         shut_down: mpsc::Sender<()>,
         /// The server's and the client's ends of the connection.
         ends: JoinSet<io::Result<()>>,
+        _threads: Threads,
     }
 
     async fn served() -> Served {
@@ -419,15 +429,20 @@ mod tests {
         });
         let (shut_down, mut is_over) = mpsc::channel(1);
         let mut ends = JoinSet::new();
-        ends.spawn(async move {
-            let mut connection = Connection::<DuplexStream, _>::new(near, service);
-            loop {
-                tokio::select! {
-                    ended = connection.serve() => return ended,
-                    Some(()) = is_over.recv() => connection.shut_down(),
+        let threads = Threads::start(NonZero::<usize>::MIN).unwrap();
+        threads
+            .places()
+            .take()
+            .spawn(&mut ends, |place| async move {
+                let home = place.home();
+                let mut connection = Connection::<DuplexStream, _>::new(near, service, home);
+                loop {
+                    tokio::select! {
+                        ended = connection.serve() => return ended,
+                        Some(()) = is_over.recv() => connection.shut_down(),
+                    }
                 }
-            }
-        });
+            });
         let (client, driver) = h2::client::Builder::new()
             .initial_window_size(TEXT.len() as u32)
             .handshake(far)
@@ -439,6 +454,7 @@ mod tests {
             client,
             shut_down,
             ends,
+            _threads: threads,
         }
     }
 
@@ -524,9 +540,16 @@ mod tests {
             let frames = stream::iter((0..FRAMES).map(move |_| frame()));
             Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
         });
-        let mut connection = Connection::<DuplexStream, _>::new(near, service);
         let mut ends = JoinSet::new();
-        ends.spawn(async move { connection.serve().await });
+        let threads = Threads::start(NonZero::<usize>::MIN).unwrap();
+        threads
+            .places()
+            .take()
+            .spawn(&mut ends, |place| async move {
+                let home = place.home();
+                let mut connection = Connection::<DuplexStream, _>::new(near, service, home);
+                connection.serve().await
+            });
         let (client, driver) = h2::client::Builder::new()
             .initial_window_size(1 << 30)
             .initial_connection_window_size(1 << 30)

@@ -15,12 +15,14 @@ use tokio_rustls::server::TlsStream;
 
 use super::source::Tls;
 use super::verifier::reason;
+use crate::threads::{Place, Places, adopt};
 
 /// A listening socket with mutual TLS.
 #[derive(Debug)]
 pub struct TlsListener {
     socket: TcpListener,
     tls: Tls,
+    places: Places,
     handshakes: JoinSet<(SocketAddr, Result<Connection, Refused>)>,
     /// No connection is taken before this moment.
     paused_until: Option<Instant>,
@@ -63,7 +65,7 @@ impl TlsCounts {
     }
 }
 
-type Connection = (TlsStream<TcpStream>, Proven, SystemTime);
+type Connection = (TlsStream<TcpStream>, Place, Proven, SystemTime);
 
 #[derive(Debug, thiserror::Error)]
 enum Refused {
@@ -76,11 +78,12 @@ enum Refused {
 }
 
 impl TlsListener {
-    /// Accepts the connections of a socket.
-    pub fn new(socket: TcpListener, tls: Tls) -> Self {
+    /// Accepts the connections of a socket. Their handshakes are made where they will be served.
+    pub fn new(socket: TcpListener, tls: Tls, places: Places) -> Self {
         Self {
             socket,
             tls,
+            places,
             handshakes: JoinSet::new(),
             paused_until: None,
             counts: Arc::default(),
@@ -100,10 +103,10 @@ impl TlsListener {
         Arc::clone(&self.counts)
     }
 
-    /// The next connection whose client has proven its identity. Never ends by what a client does; what fails is counted and logged.
+    /// The next connection whose client has proven its identity, and the place to serve it. Never ends by what a client does; what fails is counted and logged.
     ///
     /// Cancel-safe. Handshakes that are under way end when the listener is dropped.
-    pub async fn accept(&mut self) -> (TlsStream<TcpStream>, TlsPeer) {
+    pub async fn accept(&mut self) -> (TlsStream<TcpStream>, TlsPeer, Place) {
         loop {
             let takes_more = self.handshakes.len() < HANDSHAKES_MAX;
             let paused_until = self.paused_until;
@@ -123,8 +126,9 @@ impl TlsListener {
         match taken {
             Ok((stream, address)) => {
                 let tls = self.tls.clone();
-                self.handshakes
-                    .spawn(async move { (address, handshake(stream, &tls).await) });
+                let handshake =
+                    |place| async move { (address, handshake(stream, &tls, place).await) };
+                self.places.take().spawn(&mut self.handshakes, handshake);
             }
             Err(error) if is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted");
@@ -140,18 +144,16 @@ impl TlsListener {
     fn finished(
         &self,
         finished: Result<(SocketAddr, Result<Connection, Refused>), JoinError>,
-    ) -> Option<(TlsStream<TcpStream>, TlsPeer)> {
+    ) -> Option<(TlsStream<TcpStream>, TlsPeer, Place)> {
         match finished {
-            Ok((address, Ok((stream, proven, until)))) => {
+            Ok((address, Ok((stream, place, proven, until)))) => {
                 self.counts.accepted.fetch_add(1, Ordering::Relaxed);
-                return Some((
-                    stream,
-                    TlsPeer {
-                        address,
-                        proven,
-                        until,
-                    },
-                ));
+                let peer = TlsPeer {
+                    address,
+                    proven,
+                    until,
+                };
+                return Some((stream, peer, place));
             }
             // Port scans and health checks of load balancers end here all day long.
             Ok((address, Err(refused @ (Refused::Timeout | Refused::Closed)))) => {
@@ -167,7 +169,7 @@ impl TlsListener {
     }
 }
 
-async fn handshake(stream: TcpStream, tls: &Tls) -> Result<Connection, Refused> {
+async fn handshake(stream: TcpStream, tls: &Tls, place: Place) -> Result<Connection, Refused> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
@@ -175,6 +177,7 @@ async fn handshake(stream: TcpStream, tls: &Tls) -> Result<Connection, Refused> 
         _ => Refused::Handshake(reason(&error)),
     };
     stream.set_nodelay(true).map_err(failed)?;
+    let stream = adopt(stream).map_err(failed)?;
     let material = tls.material();
     let acceptor = TlsAcceptor::from(Arc::clone(&material.server));
     let stream = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream))
@@ -186,7 +189,7 @@ async fn handshake(stream: TcpStream, tls: &Tls) -> Result<Connection, Refused> 
         .verifier
         .proven_until(chain, SystemTime::now())
         .map_err(|error| Refused::Handshake(error.to_string()))?;
-    Ok((stream, proven, until))
+    Ok((stream, place, proven, until))
 }
 
 async fn until(moment: Option<Instant>) {

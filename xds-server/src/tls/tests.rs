@@ -1,8 +1,9 @@
 //! Clients that get in, clients that do not, and certificates that change under way.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use bowline_cert_authority::{
@@ -19,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::threads::Threads;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -52,9 +54,12 @@ fn issue_at(authority: &CertificateAuthority, at: SystemTime) -> Issued {
         .unwrap()
 }
 
+static THREADS: LazyLock<Threads> =
+    LazyLock::new(|| Threads::start(NonZero::<usize>::MIN).unwrap());
+
 async fn listener(tls: &Tls) -> (TlsListener, SocketAddr) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listener = TlsListener::new(socket, tls.clone());
+    let listener = TlsListener::new(socket, tls.clone(), THREADS.places());
     let address = listener.local_address().unwrap();
     (listener, address)
 }
@@ -100,7 +105,7 @@ async fn connect(
 
 /// Lets the listener run until one client is in, and gives that client its byte.
 async fn accept_one(listener: &mut TlsListener) -> TlsPeer {
-    let (mut stream, peer) = listener.accept().await;
+    let (mut stream, peer, _place) = listener.accept().await;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_ref()));
     stream.write_u8(1).await.unwrap();
     stream.flush().await.unwrap();
