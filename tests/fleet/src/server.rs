@@ -43,7 +43,7 @@ impl Server {
     /// When the server does not take it.
     pub async fn prepare(&mut self, change: Change) -> Result<()> {
         match self {
-            Self::Bowline(server) => server.prepare(change),
+            Self::Bowline(server) => server.prepare(change).await,
             Self::Replay(server) => server.prepare(change).await,
         }
     }
@@ -54,7 +54,7 @@ impl Server {
     /// When the server does not take it.
     pub async fn commit(&mut self) -> Result<Instant> {
         match self {
-            Self::Bowline(server) => server.commit(),
+            Self::Bowline(server) => server.commit().await,
             Self::Replay(server) => server.commit().await,
         }
     }

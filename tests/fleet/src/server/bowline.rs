@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
 use super::child::Server;
 use crate::{
@@ -147,19 +148,23 @@ impl Bowline {
         self.process.id()
     }
 
-    pub(super) fn prepare(&mut self, change: Change) -> Result<()> {
+    pub(super) async fn prepare(&mut self, change: Change) -> Result<()> {
         let File { path, content } = self.world.changed_file(change);
         let fresh = self.folder.join(PREPARED);
-        fs::write(&fresh, content)?;
-        self.prepared = Some((fresh, self.folder.join(path)));
+        self.prepared = Some((fresh.clone(), self.folder.join(path)));
+        // On other threads, here and below: a disk that is busy must not hold up the proxies, which have this one.
+        spawn_blocking(move || fs::write(fresh, content)).await??;
         Ok(())
     }
 
-    pub(super) fn commit(&mut self) -> Result<Instant> {
+    pub(super) async fn commit(&mut self) -> Result<Instant> {
         let (fresh, path) = self.prepared.take().context("no change was prepared")?;
-        let now = Instant::now();
-        fs::rename(&fresh, &path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(now)
+        let written = format!("cannot write {}", path.display());
+        let rename = move || {
+            let now = Instant::now();
+            fs::rename(fresh, path).map(|()| now)
+        };
+        spawn_blocking(rename).await?.context(written)
     }
 
     pub(super) async fn restart(&mut self) -> Result<()> {
