@@ -5,17 +5,14 @@ use std::{
     net::SocketAddr,
     pin::pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{StreamExt, stream::FuturesUnordered, task::AtomicWaker};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use h2::{RecvStream, SendStream, client::SendRequest};
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -128,51 +125,14 @@ async fn streams(
         }
     };
     let mut exchange = pin!(exchange);
-    let again = Arc::new(Again::default());
-    let waker = Waker::from(again.clone());
     // A proxy that is stalled reads nothing at all, so that its sockets fill up.
     poll_fn(|context| {
         if members.iter().any(|member| member.is_stalled(context)) {
             return Poll::Pending;
         }
-        again.task.register(context.waker());
-        loop {
-            again.state.store(LOOKING, Ordering::Release);
-            let ended = exchange.as_mut().poll(&mut Context::from_waker(&waker));
-            let rung = again.state.swap(IDLE, Ordering::AcqRel);
-            if ended.is_ready() || rung == LOOKING {
-                return ended;
-            }
-        }
+        exchange.as_mut().poll(context)
     })
     .await
-}
-
-/// Wakes a connection, unless it is being looked at: then it is looked at once more. An acknowledgement goes out with the response that it
-/// is for, and not when all other connections have had their turn.
-#[derive(Debug, Default)]
-struct Again {
-    state: AtomicU8,
-    task: AtomicWaker,
-}
-
-const IDLE: u8 = 0;
-const LOOKING: u8 = 1;
-const RUNG: u8 = 2;
-
-impl Wake for Again {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let looking =
-            self.state
-                .compare_exchange(LOOKING, RUNG, Ordering::AcqRel, Ordering::Acquire);
-        if looking == Err(IDLE) {
-            self.task.wake();
-        }
-    }
 }
 
 async fn stream(client: SendRequest<Bytes>, member: &Member, shared: &Shared) -> Result<()> {
