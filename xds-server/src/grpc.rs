@@ -87,10 +87,9 @@ impl Listener {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept() => match accepted {
-                    Ok(accepted) => {
+                    Ok((arrived, place)) => {
                         let (services, lifetime) = (services.clone(), lifetime.clone());
                         let shutdown = shutdown.clone();
-                        let (arrived, place) = accepted;
                         place.spawn(&mut connections, |place| {
                             connection(arrived, place, services, lifetime, shutdown)
                         });

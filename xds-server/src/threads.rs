@@ -1,10 +1,11 @@
 //! The threads that connections are served on.
 //!
-//! One for each core, with a runtime of its own, and a connection stays on the one where it began. What is to be done on a thread is done in
-//! the order in which it came, so that with a whole fleet to serve nobody has to wait for twice as long as the others; a runtime with many
-//! threads has several queues, and who is in the wrong one is overtaken. Nothing else runs there: what changes in a registry would have to
-//! wait at each step on its way behind a fleet that is being sent the change before, and so would whoever asks whether the server is well.
-//! Between threads the system divides the processor, and it lets those go first that need little of it.
+//! One for each core, with a runtime of its own, and a connection stays on the one where it began. Nothing else runs there: what changes in a
+//! registry would have to wait at each step on its way behind a fleet that is being sent the change before, and so would whoever asks whether
+//! the server is well. Between threads the system divides the processor, and it lets those go first that need little of it.
+//!
+//! A thread has one queue, first come, first served. The threads of one runtime have several, and take from each other: the last of a busy
+//! fleet had a change later with them (docs/benchmarks.md). The price is that nobody takes over from a thread that is held up.
 
 use std::{
     cell::Cell,

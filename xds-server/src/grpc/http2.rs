@@ -397,7 +397,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::threads::Threads;
+    use crate::threads::{Place, Threads};
 
     /// As much as a client here takes without reading.
     const TEXT: &str = "0123456789012345678901234567890123456789";
@@ -412,6 +412,13 @@ mod tests {
         /// The server's and the client's ends of the connection.
         ends: JoinSet<io::Result<()>>,
         _threads: Threads,
+    }
+
+    /// A thread to serve a connection on, for as long as it is held.
+    fn place() -> (Threads, Place) {
+        let threads = Threads::start(NonZero::<usize>::MIN).unwrap();
+        let place = threads.places().take();
+        (threads, place)
     }
 
     async fn served() -> Served {
@@ -429,20 +436,17 @@ mod tests {
         });
         let (shut_down, mut is_over) = mpsc::channel(1);
         let mut ends = JoinSet::new();
-        let threads = Threads::start(NonZero::<usize>::MIN).unwrap();
-        threads
-            .places()
-            .take()
-            .spawn(&mut ends, |place| async move {
-                let home = place.home();
-                let mut connection = Connection::<DuplexStream, _>::new(near, service, home);
-                loop {
-                    tokio::select! {
-                        ended = connection.serve() => return ended,
-                        Some(()) = is_over.recv() => connection.shut_down(),
-                    }
+        let (threads, place) = place();
+        place.spawn(&mut ends, |place| async move {
+            let home = place.home();
+            let mut connection = Connection::<DuplexStream, _>::new(near, service, home);
+            loop {
+                tokio::select! {
+                    ended = connection.serve() => return ended,
+                    Some(()) = is_over.recv() => connection.shut_down(),
                 }
-            });
+            }
+        });
         let (client, driver) = h2::client::Builder::new()
             .initial_window_size(TEXT.len() as u32)
             .handshake(far)
@@ -541,15 +545,12 @@ mod tests {
             Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
         });
         let mut ends = JoinSet::new();
-        let threads = Threads::start(NonZero::<usize>::MIN).unwrap();
-        threads
-            .places()
-            .take()
-            .spawn(&mut ends, |place| async move {
-                let home = place.home();
-                let mut connection = Connection::<DuplexStream, _>::new(near, service, home);
-                connection.serve().await
-            });
+        let (_threads, place) = place();
+        place.spawn(&mut ends, |place| async move {
+            let home = place.home();
+            let mut connection = Connection::<DuplexStream, _>::new(near, service, home);
+            connection.serve().await
+        });
         let (client, driver) = h2::client::Builder::new()
             .initial_window_size(1 << 30)
             .initial_connection_window_size(1 << 30)
